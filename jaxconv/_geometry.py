@@ -1,0 +1,246 @@
+"""One value that says which convolution is meant: sizes, strides, padding, dilations, groups, types, layouts.
+
+Every algorithm computes the same bilinear map, written once in canonical form:
+
+    lhs [N, *S, G, C]    rhs [*K, C, G, O]    out [N, *S', G, O]
+
+    out[n, s, g, o] = sum over k, c of  dilated_and_padded_lhs[n, stride*s + rhs_dilation*k, g, c] * rhs[k, c, g, o]
+
+Feature groups and batch groups are the same thing here. Both mean "G independent convolutions"; they differ only in
+which of the caller's axes hides the group: lax keeps it as the slower part of the feature axis for feature groups and
+of the batch axis for batch groups. `Layout` knows where, so no algorithm has to.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+
+class Layout(NamedTuple):
+    """Where the caller's array keeps the canonical axes.
+
+    Splitting the group off its axis is a free reshape. The transposition to canonical order is not free, so it is done
+    for the part that is read, never for the whole array.
+
+    Attributes:
+      shape: the caller's shape.
+      split: the same shape with the group axis split off, in the caller's order.
+      order: canonical axis `i` is axis `order[i]` of `split`.
+    """
+
+    shape: tuple[int, ...]
+    split: tuple[int, ...]
+    order: tuple[int, ...]
+
+    def read(self, array: jax.Array, starts: tuple, sizes: tuple[int, ...]) -> jax.Array:
+        """The canonical block of shape `sizes` that begins at canonical index `starts` (clamped, never wrapped)."""
+        stored = [0] * len(self.order), [0] * len(self.order)
+        for axis, start, size in zip(self.order, starts, sizes, strict=True):
+            stored[0][axis], stored[1][axis] = start, size
+        block = lax.dynamic_slice(array.reshape(self.split), *stored, allow_negative_indices=False)
+        return block.transpose(self.order)
+
+    def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
+        """`array` with the canonical `block` stored at canonical index `starts`."""
+        stored = np.argsort(self.order)
+        split = lax.dynamic_update_slice(
+            array.reshape(self.split),
+            block.transpose(stored),
+            [starts[axis] for axis in stored],
+            allow_negative_indices=False,
+        )
+        return split.reshape(self.shape)
+
+
+def _layout(spec: tuple[int, ...], axes: list[list[tuple[str, int]]], canonical: list[str]) -> Layout:
+    """`axes[i]` names and sizes the canonical axes, slowest first, that the caller keeps in axis `spec[i]`."""
+    stored = [axes[spec.index(axis)] for axis in range(len(spec))]
+    flat = [named for axis in stored for named in axis]
+    names = [name for name, _ in flat]
+    return Layout(
+        shape=tuple(prod(size for _, size in axis) for axis in stored),
+        split=tuple(size for _, size in flat),
+        order=tuple(names.index(name) for name in canonical),
+    )
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution problem in canonical form, with the layouts it came in. Frozen, hashable, independent of values.
+
+    Attributes:
+      batch: N, images in one batch group.
+      spatial: S, input extent along each spatial axis.
+      groups: G, feature groups or batch groups.
+      in_channels: C, input channels in one group.
+      kernel: K, taps along each spatial axis.
+      out_channels: O, output channels in one group.
+      strides, lhs_dilation, rhs_dilation: one positive integer for each spatial axis.
+      padding: (low, high) for each spatial axis, counted on the dilated input; negative values crop.
+      dtype: name of the operands' type.
+      out_dtype: name of the result's type: `preferred_element_type`, or `dtype` where none was given.
+      precision, preferred_element_type: as lax keeps them after normalising.
+      dimension_numbers: lax's `ConvDimensionNumbers`.
+      batch_grouped: whether G counts batch groups (otherwise feature groups).
+    """
+
+    batch: int
+    spatial: tuple[int, ...]
+    groups: int
+    in_channels: int
+    kernel: tuple[int, ...]
+    out_channels: int
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    lhs_dilation: tuple[int, ...]
+    rhs_dilation: tuple[int, ...]
+    dtype: str
+    out_dtype: str
+    precision: Any
+    preferred_element_type: str | None
+    dimension_numbers: lax.ConvDimensionNumbers
+    batch_grouped: bool
+
+    @classmethod
+    def from_params(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "Geometry":
+        """From the parameters of lax's convolution primitive and two values that have a shape and a dtype."""
+        numbers = params["dimension_numbers"]
+        lhs_batch, lhs_feature, *lhs_spatial = (lhs.shape[axis] for axis in numbers.lhs_spec)
+        rhs_out, rhs_in, *rhs_spatial = (rhs.shape[axis] for axis in numbers.rhs_spec)
+        groups = params["feature_group_count"] * params["batch_group_count"]  # lax: at most one of them exceeds 1
+        preferred = params["preferred_element_type"]
+        geometry = cls(
+            batch=lhs_batch // params["batch_group_count"],
+            spatial=tuple(lhs_spatial),
+            groups=groups,
+            in_channels=lhs_feature // params["feature_group_count"],
+            kernel=tuple(rhs_spatial),
+            out_channels=rhs_out // groups,
+            strides=tuple(params["window_strides"]),
+            padding=tuple((int(low), int(high)) for low, high in params["padding"]),
+            lhs_dilation=tuple(params["lhs_dilation"]),
+            rhs_dilation=tuple(params["rhs_dilation"]),
+            dtype=np.dtype(lhs.dtype).name,
+            out_dtype=np.dtype(lhs.dtype if preferred is None else preferred).name,
+            precision=params["precision"],
+            preferred_element_type=None if preferred is None else np.dtype(preferred).name,
+            dimension_numbers=numbers,
+            batch_grouped=params["batch_group_count"] > 1,
+        )
+        geometry._check()
+        return geometry
+
+    def _check(self) -> None:
+        """What lax leaves to the compiler, whose message names neither the argument nor its values."""
+        for name, values in (
+            ("window_strides", self.strides),
+            ("lhs_dilation", self.lhs_dilation),
+            ("rhs_dilation", self.rhs_dilation),
+        ):
+            if len(values) != len(self.kernel):
+                raise ValueError(
+                    f"conv_general_dilated {name} must have one entry for each of the "
+                    f"{len(self.kernel)} spatial dimensions, got {values}"
+                )
+            if any(value < 1 for value in values):
+                raise ValueError(f"conv_general_dilated {name} must be positive, got {values}")
+
+    def to_params(self) -> dict[str, Any]:
+        """The way back: keyword arguments for `lax.conv_general_dilated` that mean this problem."""
+        return {
+            "window_strides": self.strides,
+            "padding": self.padding,
+            "lhs_dilation": self.lhs_dilation,
+            "rhs_dilation": self.rhs_dilation,
+            "dimension_numbers": self.dimension_numbers,
+            "feature_group_count": 1 if self.batch_grouped else self.groups,
+            "batch_group_count": self.groups if self.batch_grouped else 1,
+            "precision": self.precision,
+            "preferred_element_type": self.preferred_element_type,
+        }
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel)
+
+    @cached_property
+    def out_spatial(self) -> tuple[int, ...]:
+        """S', output extent along each spatial axis."""
+        return tuple(
+            max(0, (dilated(size, grow) + low + high - dilated(taps, spread)) // stride + 1)
+            for size, grow, (low, high), taps, spread, stride in zip(
+                self.spatial,
+                self.lhs_dilation,
+                self.padding,
+                self.kernel,
+                self.rhs_dilation,
+                self.strides,
+                strict=True,
+            )
+        )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the direct sum, products with padding and dilation zeros included."""
+        outputs = self.batch * prod(self.out_spatial) * self.groups * self.out_channels
+        return outputs * prod(self.kernel) * self.in_channels
+
+    @property
+    def accumulator(self) -> np.dtype:
+        """The type sums are kept in: float32 for narrower floats, int32 for narrower integers, else the result's.
+
+        Integers wrap modulo a power of two, so a wider accumulator changes nothing but speed; a bool result is true
+        where any product is.
+        """
+        out = jax.numpy.dtype(self.out_dtype)
+        if jax.numpy.issubdtype(out, np.floating):
+            return jax.numpy.promote_types(out, np.float32)
+        if out == bool:
+            return np.dtype(np.int32)
+        if jax.numpy.issubdtype(out, np.integer) and out.itemsize < 4:
+            return np.dtype(np.int32 if jax.numpy.issubdtype(out, np.signedinteger) else np.uint32)
+        return out
+
+    @cached_property
+    def lhs_layout(self) -> Layout:
+        """lhs [N, *S, G, C] in the caller's array."""
+        sizes = [(f"s{i}", size) for i, size in enumerate(self.spatial)]
+        groups, batch, channels = ("g", self.groups), ("n", self.batch), ("c", self.in_channels)
+        split = [[groups, batch], [channels]] if self.batch_grouped else [[batch], [groups, channels]]
+        canonical = ["n", *(name for name, _ in sizes), "g", "c"]
+        return _layout(self.dimension_numbers.lhs_spec, [*split, *([size] for size in sizes)], canonical)  # type: ignore[arg-type]
+
+    @cached_property
+    def rhs_layout(self) -> Layout:
+        """rhs [*K, C, G, O] in the caller's array."""
+        sizes = [(f"k{i}", size) for i, size in enumerate(self.kernel)]
+        split = [[("g", self.groups), ("o", self.out_channels)], [("c", self.in_channels)]]
+        canonical = [*(name for name, _ in sizes), "c", "g", "o"]
+        return _layout(self.dimension_numbers.rhs_spec, [*split, *([size] for size in sizes)], canonical)  # type: ignore[arg-type]
+
+    @cached_property
+    def out_layout(self) -> Layout:
+        """out [N, *S', G, O] in the caller's array."""
+        sizes = [(f"s{i}", size) for i, size in enumerate(self.out_spatial)]
+        split = [[("n", self.batch)], [("g", self.groups), ("o", self.out_channels)]]
+        canonical = ["n", *(name for name, _ in sizes), "g", "o"]
+        return _layout(self.dimension_numbers.out_spec, [*split, *([size] for size in sizes)], canonical)  # type: ignore[arg-type]
+
+
+def dilated(size: int, dilation: int) -> int:
+    """Extent of `size` elements with `dilation - 1` gaps between neighbours."""
+    return 0 if size == 0 else (size - 1) * dilation + 1
+
+
+def geometry_of(lhs: ArrayLike, rhs: ArrayLike, *args: Any, **kwargs: Any) -> Geometry:
+    """The geometry of the call `lax.conv_general_dilated(lhs, rhs, *args, **kwargs)`, or the error lax raises for it."""
+    jaxpr = jax.make_jaxpr(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, *args, **kwargs))(lhs, rhs)
+    equation = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated")
+    return Geometry.from_params(*(var.aval for var in equation.invars), equation.params)

@@ -1,0 +1,162 @@
+"""Cut one convolution into small ones, so that what an algorithm needs beside its operands stays under a bound.
+
+A tile is a block of the output (images, positions, groups, output channels) and a block of the sum (taps, input
+channels). It is itself a convolution, without padding or lhs dilation: the window it reads is cut out of the caller's
+array and padded by itself, so no padded, dilated or transposed copy of a whole operand is ever made.
+
+    for each block of the output:
+        total = 0
+        for each block of the sum:
+            total += kernel(window of lhs, block of rhs)
+        out[block] = total
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil, prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._geometry import Geometry, dilated
+
+# Above 32 MiB a buffer of XLA:CPU costs page faults at every call, because glibc maps and unmaps it anew; half of that
+# leaves room for the copies that the compiler adds.
+MAX_WORKSPACE_BYTES = 16 * 2**20
+
+
+def for_each(shape: tuple[int, ...], body: Callable, carry: jax.Array) -> jax.Array:
+    """`carry = body(index, carry)` for every index into an array of this shape, in row-major order, as one loop."""
+
+    def step(flat, carry):
+        index = []
+        for size in reversed(shape):
+            index.insert(0, flat % size)
+            flat = flat // size
+        return body(tuple(index), carry)
+
+    return lax.fori_loop(0, prod(shape), step, carry)
+
+
+def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_bytes: int, max_slices: int) -> Geometry:
+    """The tile, as a geometry, that `kernel` can compute within `max_bytes`.
+
+    Args:
+      geometry: the whole problem.
+      workspace: tile -> bytes of temporaries that computing it takes.
+      max_bytes: the bound. A tile of one output and one product is returned even if that is over the bound.
+      max_slices: on every axis a tile has at most this many taps or at most this many output positions.
+
+    Dimensions are halved in an order that keeps the products well shaped, images first; one whose halving would save
+    less than a quarter is passed over while another saves more. Blocks of the output may overlap, computing a result
+    twice; blocks of the sum must not, so those go down to a divisor.
+    """
+    rank = geometry.ndim
+    sizes = (geometry.batch, *geometry.out_spatial, geometry.groups, geometry.out_channels)
+    sizes += (geometry.in_channels, *geometry.kernel)
+    summed = rank + 3  # from here on
+
+    def tile_of(sizes: tuple[int, ...]) -> Geometry:
+        kernel = sizes[summed + 1 :]
+        extent = [dilated(taps, spread) for taps, spread in zip(kernel, geometry.rhs_dilation, strict=True)]
+        return replace(
+            geometry,
+            batch=sizes[0],
+            spatial=tuple(
+                (count - 1) * stride + taps
+                for count, stride, taps in zip(sizes[1 : 1 + rank], geometry.strides, extent, strict=True)
+            ),
+            groups=sizes[rank + 1],
+            out_channels=sizes[rank + 2],
+            in_channels=sizes[summed],
+            kernel=kernel,
+            padding=((0, 0),) * rank,
+            lhs_dilation=(1,) * rank,
+        )
+
+    def halved(sizes: tuple[int, ...], i: int) -> tuple[int, ...]:
+        half = ceil(sizes[i] / 2)
+        if i >= summed:
+            half = next(divisor for divisor in range(sizes[i] // 2, 0, -1) if sizes[i] % divisor == 0)
+        return (*sizes[:i], half, *sizes[i + 1 :])
+
+    for axis in range(rank):
+        if geometry.kernel[axis] > max_slices:
+            sizes = (*sizes[: 1 + axis], min(sizes[1 + axis], max_slices), *sizes[2 + axis :])
+    while (needed := workspace(tile_of(sizes))) > max_bytes and max(sizes) > 1:
+        smaller = [halved(sizes, i) for i, size in enumerate(sizes) if size > 1]
+        cost = {candidate: workspace(tile_of(candidate)) for candidate in smaller}
+        worthwhile = [candidate for candidate in smaller if cost[candidate] <= 0.75 * needed]
+        sizes = worthwhile[0] if worthwhile else min(smaller, key=cost.__getitem__)
+    return tile_of(sizes)
+
+
+def read_window(lhs: jax.Array, geometry: Geometry, starts: tuple, tile: Geometry) -> jax.Array:
+    """The tile's piece [N, *S, G, C] of the padded, dilated lhs.
+
+    `starts` is the canonical index of its corner, counted on the padded, dilated input.
+
+    The rows to read are known only at run time and may lie outside the input. So: read as many as a window can touch
+    from the nearest place that exists, spread them and put zeros around them, and cut the window out of that.
+    """
+    first, count, shift, config = [], [], [], []
+    for start, size, (low, high), grow, length in zip(
+        starts[1:-2], geometry.spatial, geometry.padding, geometry.lhs_dilation, tile.spatial, strict=True
+    ):
+        rows = min(size, (length + grow - 2) // grow + 1)
+        margin = min(max(low, 0), length), min(max(high, 0), length) + grow - 1
+        position = start - low
+        row = jnp.clip(position // grow, 0, size - rows)
+        first.append(row)
+        count.append(rows)
+        shift.append(jnp.maximum(margin[0] + position - row * grow, 0))
+        config.append((*margin, grow - 1))
+    block = geometry.lhs_layout.read(
+        lhs, (starts[0], *first, *starts[-2:]), (tile.batch, *count, tile.groups, tile.in_channels)
+    )
+    block = lax.pad(block, jnp.zeros((), block.dtype), [(0, 0, 0), *config, (0, 0, 0), (0, 0, 0)])
+    return lax.dynamic_slice(block, (0, *shift, 0, 0), (tile.batch, *tile.spatial, tile.groups, tile.in_channels))
+
+
+def tiled(
+    kernel: Callable[[jax.Array, jax.Array, Geometry], jax.Array],
+    tile: Geometry,
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: Geometry,
+) -> jax.Array:
+    """The whole convolution, in the caller's layouts, from one kernel call a tile.
+
+    `kernel(window [N, *S, G, C], taps [*K, C, G, O], tile) -> [N, *S', G, O]` in `geometry.accumulator`.
+    """
+    out_sizes = (geometry.batch, *geometry.out_spatial, geometry.groups, geometry.out_channels)
+    out_block = (tile.batch, *tile.out_spatial, tile.groups, tile.out_channels)
+    sum_sizes = (*geometry.kernel, geometry.in_channels)
+    sum_block = (*tile.kernel, tile.in_channels)
+
+    def output_block(index, out):
+        # The last block is moved back to end with the output; it computes a few results a second time.
+        starts = [
+            jnp.minimum(i * block, size - block) for i, block, size in zip(index, out_block, out_sizes, strict=True)
+        ]
+        batch, *position, group, out_channel = starts
+
+        def sum_block_at(index, total):
+            *tap, in_channel = (i * block for i, block in zip(index, sum_block, strict=True))
+            corner = [
+                s * stride + k * spread
+                for s, stride, k, spread in zip(position, geometry.strides, tap, geometry.rhs_dilation, strict=True)
+            ]
+            window = read_window(lhs, geometry, (batch, *corner, group, in_channel), tile)
+            taps = geometry.rhs_layout.read(
+                rhs, (*tap, in_channel, group, out_channel), (*sum_block, tile.groups, tile.out_channels)
+            )
+            return total + kernel(window, taps, tile)
+
+        blocks = tuple(size // block for size, block in zip(sum_sizes, sum_block, strict=True))
+        total = for_each(blocks, sum_block_at, jnp.zeros(out_block, geometry.accumulator))
+        return geometry.out_layout.write(out, total.astype(out.dtype), starts)
+
+    blocks = tuple(ceil(size / block) for size, block in zip(out_sizes, out_block, strict=True))
+    return for_each(blocks, output_block, jnp.zeros(geometry.out_layout.shape, geometry.out_dtype))
