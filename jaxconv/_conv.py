@@ -87,6 +87,9 @@ def conv_general_dilated(
     if algorithm is not None and algorithm not in ALGORITHMS:
         names = ", ".join(map(repr, ALGORITHMS))
         raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {algorithm!r}")
+    for name, operand in (("lhs", lhs), ("rhs", rhs)):
+        if not hasattr(operand, "shape"):
+            raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
 
     def call(lhs, rhs):
         return lax.conv_general_dilated(
@@ -112,7 +115,7 @@ def _compute(lhs, rhs, *, algorithm, **params):
     if algorithm is None or algorithm == "xla":
         return lax_conv_p.bind(lhs, rhs, **params)
     geometry = Geometry.from_params(lhs, rhs, params)
-    if geometry.macs == 0:
+    if 0 in (lhs.size, rhs.size, geometry.macs):  # nothing to add up, and nothing to index into
         return jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype)
     return ALGORITHMS[algorithm](lhs, rhs, geometry)
 

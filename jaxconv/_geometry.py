@@ -17,6 +17,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
@@ -126,10 +127,10 @@ class Geometry:
             padding=tuple((int(low), int(high)) for low, high in params["padding"]),
             lhs_dilation=tuple(params["lhs_dilation"]),
             rhs_dilation=tuple(params["rhs_dilation"]),
-            dtype=np.dtype(lhs.dtype).name,
-            out_dtype=np.dtype(lhs.dtype if preferred is None else preferred).name,
+            dtype=jnp.dtype(lhs.dtype).name,
+            out_dtype=jnp.dtype(lhs.dtype if preferred is None else preferred).name,
             precision=params["precision"],
-            preferred_element_type=None if preferred is None else np.dtype(preferred).name,
+            preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
             dimension_numbers=numbers,
             batch_grouped=params["batch_group_count"] > 1,
         )
@@ -138,6 +139,8 @@ class Geometry:
 
     def _check(self) -> None:
         """What lax leaves to the compiler, whose message names neither the argument nor its values."""
+        if 0 in self.kernel:
+            raise ValueError(f"conv_general_dilated rhs must have at least one tap along each axis, got {self.kernel}")
         for name, values in (
             ("window_strides", self.strides),
             ("lhs_dilation", self.lhs_dilation),
@@ -199,13 +202,16 @@ class Geometry:
         Integers wrap modulo a power of two, so a wider accumulator changes nothing but speed; a bool result is true
         where any product is.
         """
-        out = jax.numpy.dtype(self.out_dtype)
-        if jax.numpy.issubdtype(out, np.floating):
-            return jax.numpy.promote_types(out, np.float32)
+        out = jnp.dtype(self.out_dtype)
         if out == bool:
             return np.dtype(np.int32)
-        if jax.numpy.issubdtype(out, np.integer) and out.itemsize < 4:
-            return np.dtype(np.int32 if jax.numpy.issubdtype(out, np.signedinteger) else np.uint32)
+        for kind, wide in (
+            (np.floating, np.float32),
+            (np.signedinteger, np.int32),
+            (np.unsignedinteger, np.uint32),
+        ):
+            if jnp.issubdtype(out, kind) and out.itemsize < np.dtype(wide).itemsize:
+                return np.dtype(wide)
         return out
 
     @cached_property

@@ -1,0 +1,13 @@
+"""Hypothesis profiles. 64-bit types are on, because the reference is float64; what needs them off says so."""
+
+import os
+
+import hypothesis
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+# A compile costs far more than a convolution of test size, so examples are few and deadlines are off.
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("deep", max_examples=500, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
