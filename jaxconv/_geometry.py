@@ -44,19 +44,30 @@ class Layout(NamedTuple):
         stored = [0] * len(self.order), [0] * len(self.order)
         for axis, start, size in zip(self.order, starts, sizes, strict=True):
             stored[0][axis], stored[1][axis] = start, size
-        block = lax.dynamic_slice(array.reshape(self.split), *stored, allow_negative_indices=False)
+        # The barrier keeps what is done to the block from being done, once and ahead of the loop, to the whole array:
+        # XLA:CPU computes bfloat16 in float32, slicing included, and would widen the operand.
+        array, first = lax.optimization_barrier((array, stored[0]))
+        block = lax.dynamic_slice(array.reshape(self.split), first, stored[1], allow_negative_indices=False)
         return block.transpose(self.order)
 
     def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
         """`array` with the canonical `block` stored at canonical index `starts`."""
         stored = np.argsort(self.order)
         split = lax.dynamic_update_slice(
-            array.reshape(self.split),
-            block.transpose(stored),
+            _bits(array).reshape(self.split),
+            _bits(block).transpose(stored),
             [starts[axis] for axis in stored],
             allow_negative_indices=False,
         )
-        return split.reshape(self.shape)
+        return lax.bitcast_convert_type(split.reshape(self.shape), array.dtype)
+
+
+def _bits(array: jax.Array) -> jax.Array:
+    """Floats narrower than 32 bits as unsigned integers, anything else as it is: XLA:CPU would write into a float32 copy
+    of the whole array."""
+    if jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize < 4:
+        return lax.bitcast_convert_type(array, f"uint{8 * array.dtype.itemsize}")
+    return array
 
 
 def _layout(spec: tuple[int, ...], axes: list[list[tuple[str, int]]], canonical: list[str]) -> Layout:
