@@ -2,3 +2,7 @@
 
 from ._algorithms import ALGORITHMS as ALGORITHMS
 from ._conv import conv_general_dilated as conv_general_dilated
+from ._conv2d import Conv2d as Conv2d
+from ._conv2d import get_patches as get_patches
+from ._conv2d import matmul_conv2d as matmul_conv2d
+from ._conv2d import naive_conv2d as naive_conv2d

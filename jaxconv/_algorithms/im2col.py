@@ -55,7 +55,7 @@ def workspace(tile: Geometry) -> int:
     ]
     taps = prod(tile.kernel) * tile.in_channels * tile.groups * tile.out_channels
     product = tile.batch * prod(tile.out_spatial) * tile.groups * tile.out_channels
-    return (3 * window + 2 * sum(partly) + 2 * taps) * itemsize + 3 * product * tile.accumulator.itemsize
+    return (2 * window + 2 * sum(partly) + taps) * itemsize + 2 * product * tile.accumulator.itemsize
 
 
 def convolve_tile(window: jax.Array, taps: jax.Array, tile: Geometry) -> jax.Array:
@@ -72,7 +72,9 @@ def convolve_tile(window: jax.Array, taps: jax.Array, tile: Geometry) -> jax.Arr
     return product.reshape(tile.batch, *tile.out_spatial, tile.groups, tile.out_channels)
 
 
-def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `MAX_WORKSPACE_BYTES`."""
-    tile = choose_tile(geometry, workspace, MAX_WORKSPACE_BYTES, MAX_SLICES)
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
+    tile = choose_tile(geometry, workspace, max_workspace_bytes, MAX_SLICES)
     return tiled(convolve_tile, tile, lhs, rhs, geometry)
