@@ -134,7 +134,7 @@ def _bind_jitted(lhs, rhs, **params):
 @conv_p.def_impl
 def _evaluate(lhs, rhs, **params):
     # Under `jax.disable_jit` a jitted bind would come straight back here.
-    run = _compute if jax.config.jax_disable_jit else _bind_jitted
+    run = _compute if jax.config.jax_disable_jit else _bind_jitted  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
     return run(lhs, rhs, **params)
 
 

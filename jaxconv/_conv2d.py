@@ -62,8 +62,8 @@ def get_patches(x: jax.Array, w: jax.Array, stride: Pair = 1) -> jax.Array:
     [[0, 1, 3, 4], [1, 2, 4, 5]]
     """
     geometry = geometry_of(x, w, _pair(stride), "VALID", dimension_numbers=LAYOUT)
-    patches = im2col.patches(x.transpose(0, 2, 3, 1)[None], geometry)  # (1, N, H_out, W_out, kh, kw, C_in)
-    return patches.reshape(-1, w.shape[0] * w.shape[1] * w.shape[2])
+    patches = im2col.patches(x.transpose(1, 0, 2, 3)[None], geometry)  # (1, kh, kw, C_in, N, H_out, W_out)
+    return patches.reshape(w.shape[0] * w.shape[1] * w.shape[2], -1).T
 
 
 @partial(jax.jit, static_argnames="stride")
@@ -132,8 +132,8 @@ class Conv2d:
           in_channels: C_in, a multiple of `groups`.
           out_channels: C_out, a multiple of `groups`.
           stride: along H and W.
-          padding: "VALID", "SAME", "SAME_LOWER", one integer for all sides, one for each axis, or a (low, high) pair for
-            each axis.
+          padding: "VALID", "SAME", "SAME_LOWER", one integer for all sides, one for each axis, or a (low, high)
+            pair for each axis.
           dilation: spacing of the taps.
           groups: groups of channels that do not mix.
           scale: standard deviation of the weights.

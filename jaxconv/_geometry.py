@@ -11,6 +11,7 @@ which of the caller's axes hides the group: lax keeps it as the slower part of t
 of the batch axis for batch groups. `Layout` knows where, so no algorithm has to.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -20,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 
 class Layout(NamedTuple):
@@ -63,22 +63,24 @@ class Layout(NamedTuple):
 
 
 def _bits(array: jax.Array) -> jax.Array:
-    """Floats narrower than 32 bits as unsigned integers, anything else as it is: XLA:CPU would write into a float32 copy
-    of the whole array."""
+    """Floats narrower than 32 bits as unsigned integers, anything else as it is.
+
+    XLA:CPU would write a block of such floats into a float32 copy of the whole array.
+    """
     if jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize < 4:
         return lax.bitcast_convert_type(array, f"uint{8 * array.dtype.itemsize}")
     return array
 
 
-def _layout(spec: tuple[int, ...], axes: list[list[tuple[str, int]]], canonical: list[str]) -> Layout:
-    """`axes[i]` names and sizes the canonical axes, slowest first, that the caller keeps in axis `spec[i]`."""
-    stored = [axes[spec.index(axis)] for axis in range(len(spec))]
-    flat = [named for axis in stored for named in axis]
-    names = [name for name, _ in flat]
+def _layout(spec: Sequence[int], axes: list[list[str]], sizes: dict[str, int]) -> Layout:
+    """The caller's axis `spec[i]` holds the canonical axes named in `axes[i]`, slowest first; `sizes` is in canonical
+    order."""
+    stored = [axes[list(spec).index(axis)] for axis in range(len(spec))]
+    names = [name for axis in stored for name in axis]
     return Layout(
-        shape=tuple(prod(size for _, size in axis) for axis in stored),
-        split=tuple(size for _, size in flat),
-        order=tuple(names.index(name) for name in canonical),
+        shape=tuple(prod(sizes[name] for name in axis) for axis in stored),
+        split=tuple(sizes[name] for name in names),
+        order=tuple(names.index(name) for name in sizes),
     )
 
 
@@ -214,7 +216,7 @@ class Geometry:
         where any product is.
         """
         out = jnp.dtype(self.out_dtype)
-        if out == bool:
+        if out.kind == "b":
             return np.dtype(np.int32)
         for kind, wide in (
             (np.floating, np.float32),
@@ -228,27 +230,28 @@ class Geometry:
     @cached_property
     def lhs_layout(self) -> Layout:
         """lhs [N, *S, G, C] in the caller's array."""
-        sizes = [(f"s{i}", size) for i, size in enumerate(self.spatial)]
-        groups, batch, channels = ("g", self.groups), ("n", self.batch), ("c", self.in_channels)
-        split = [[groups, batch], [channels]] if self.batch_grouped else [[batch], [groups, channels]]
-        canonical = ["n", *(name for name, _ in sizes), "g", "c"]
-        return _layout(self.dimension_numbers.lhs_spec, [*split, *([size] for size in sizes)], canonical)  # type: ignore[arg-type]
+        space = _numbered(self.spatial)
+        sizes = {"n": self.batch, **space, "g": self.groups, "c": self.in_channels}
+        grouped = [["g", "n"], ["c"]] if self.batch_grouped else [["n"], ["g", "c"]]
+        return _layout(self.dimension_numbers.lhs_spec, [*grouped, *([name] for name in space)], sizes)
 
     @cached_property
     def rhs_layout(self) -> Layout:
         """rhs [*K, C, G, O] in the caller's array."""
-        sizes = [(f"k{i}", size) for i, size in enumerate(self.kernel)]
-        split = [[("g", self.groups), ("o", self.out_channels)], [("c", self.in_channels)]]
-        canonical = [*(name for name, _ in sizes), "c", "g", "o"]
-        return _layout(self.dimension_numbers.rhs_spec, [*split, *([size] for size in sizes)], canonical)  # type: ignore[arg-type]
+        space = _numbered(self.kernel)
+        sizes = {**space, "c": self.in_channels, "g": self.groups, "o": self.out_channels}
+        return _layout(self.dimension_numbers.rhs_spec, [["g", "o"], ["c"], *([name] for name in space)], sizes)
 
     @cached_property
     def out_layout(self) -> Layout:
         """out [N, *S', G, O] in the caller's array."""
-        sizes = [(f"s{i}", size) for i, size in enumerate(self.out_spatial)]
-        split = [[("n", self.batch)], [("g", self.groups), ("o", self.out_channels)]]
-        canonical = ["n", *(name for name, _ in sizes), "g", "o"]
-        return _layout(self.dimension_numbers.out_spec, [*split, *([size] for size in sizes)], canonical)  # type: ignore[arg-type]
+        space = _numbered(self.out_spatial)
+        sizes = {"n": self.batch, **space, "g": self.groups, "o": self.out_channels}
+        return _layout(self.dimension_numbers.out_spec, [["n"], ["g", "o"], *([name] for name in space)], sizes)
+
+
+def _numbered(sizes: tuple[int, ...]) -> dict[str, int]:
+    return {f"axis {i}": size for i, size in enumerate(sizes)}
 
 
 def dilated(size: int, dilation: int) -> int:
@@ -256,8 +259,11 @@ def dilated(size: int, dilation: int) -> int:
     return 0 if size == 0 else (size - 1) * dilation + 1
 
 
-def geometry_of(lhs: ArrayLike, rhs: ArrayLike, *args: Any, **kwargs: Any) -> Geometry:
-    """The geometry of the call `lax.conv_general_dilated(lhs, rhs, *args, **kwargs)`, or the error lax raises for it."""
+def geometry_of(lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> Geometry:
+    """The geometry of the call `lax.conv_general_dilated(lhs, rhs, *args, **kwargs)`, or the error lax raises for it.
+
+    `lhs` and `rhs` are arrays or `jax.ShapeDtypeStruct`s.
+    """
     jaxpr = jax.make_jaxpr(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, *args, **kwargs))(lhs, rhs)
     equation = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated")
-    return Geometry.from_params(*(var.aval for var in equation.invars), equation.params)
+    return Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, equation.params)

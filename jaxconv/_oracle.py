@@ -43,10 +43,12 @@ def oracle(
     kernel = kernel.transpose(kernel_axes)  # O, I, spatial
 
     if isinstance(padding, str):
-        spread = [(taps - 1) * gap + 1 for taps, gap in zip(kernel.shape[2:], rhs_dilation or (1,) * spatial)]
+        spread = [
+            (taps - 1) * gap + 1 for taps, gap in zip(kernel.shape[2:], rhs_dilation or (1,) * spatial, strict=True)
+        ]
         padding = [
             _pad_by_name(padding, size, taps, stride)
-            for size, taps, stride in zip(image.shape[2:], spread, window_strides)
+            for size, taps, stride in zip(image.shape[2:], spread, window_strides, strict=True)
         ]
     for axis in range(spatial):
         image = _stretch(image, 2 + axis, lhs_dilation[axis] if lhs_dilation else 1)
@@ -55,7 +57,7 @@ def oracle(
 
     extent = [
         max(0, (size - taps) // stride + 1)
-        for size, taps, stride in zip(image.shape[2:], kernel.shape[2:], window_strides)
+        for size, taps, stride in zip(image.shape[2:], kernel.shape[2:], window_strides, strict=True)
     ]
     images, outs = image.shape[0] // batch_group_count, kernel.shape[0]
     result = np.zeros((images, outs, *extent), image.dtype)
@@ -68,16 +70,11 @@ def oracle(
             inputs = kernel.shape[1]
             part = image[:, group * inputs : (group + 1) * inputs]
         for tap in np.ndindex(*kernel.shape[2:]):
-            window = part[
-                (
-                    slice(None),
-                    slice(None),
-                    *(
-                        slice(start, start + stride * count, stride)
-                        for start, stride, count in zip(tap, window_strides, extent)
-                    ),
-                )
-            ]
+            reach = (
+                slice(start, start + stride * count, stride)
+                for start, stride, count in zip(tap, window_strides, extent, strict=True)
+            )
+            window = part[(slice(None), slice(None), *reach)]
             if 0 in window.shape[2:]:
                 continue
             product = np.tensordot(window, kernel[(members, slice(None), *tap)], axes=([1], [1]))
@@ -90,7 +87,7 @@ def in_dtype(exact: NDArray, dtype: Any) -> NDArray:
     dtype = np.dtype(dtype)
     if exact.dtype != object:
         return exact.astype(dtype)
-    if dtype == bool:
+    if dtype.kind == "b":
         return exact != 0
     if dtype.kind in "fc" or dtype.kind == "V":  # "V": NumPy's word for float types it does not know
         return exact.astype(np.float64).astype(dtype)

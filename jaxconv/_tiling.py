@@ -13,7 +13,7 @@ array and padded by itself, so no padded, dilated or transposed copy of a whole 
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import ceil, prod
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def for_each(shape: tuple[int, ...], body: Callable, carry: jax.Array) -> jax.Ar
 
 
 def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_bytes: int, max_slices: int) -> Geometry:
-    """The tile, as a geometry, that `kernel` can compute within `max_bytes`.
+    """The tile, as a geometry, that can be computed within `max_bytes`.
 
     Args:
       geometry: the whole problem.
@@ -48,9 +48,11 @@ def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_by
       max_bytes: the bound. A tile of one output and one product is returned even if that is over the bound.
       max_slices: on every axis a tile has at most this many taps or at most this many output positions.
 
-    Dimensions are halved in an order that keeps the products well shaped, images first; one whose halving would save
-    less than a quarter is passed over while another saves more. Blocks of the output may overlap, computing a result
-    twice; blocks of the sum must not, so those go down to a divisor.
+    Dimensions are halved one after the other. Halving one makes the others' data be read again: splitting the images
+    reads the kernel twice, splitting the output channels reads the input twice, splitting the sum writes the result
+    twice. So each step takes the dimension that adds least to the bytes that all tiles touch together, images first
+    among near equals. Blocks of the output may overlap, computing a result twice; blocks of the sum must not, so those
+    go down to a divisor.
     """
     rank = geometry.ndim
     sizes = (geometry.batch, *geometry.out_spatial, geometry.groups, geometry.out_channels)
@@ -76,7 +78,7 @@ def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_by
         )
 
     def halved(sizes: tuple[int, ...], i: int) -> tuple[int, ...]:
-        half = ceil(sizes[i] / 2)
+        half = ceil_div(sizes[i], 2)
         if i >= summed:
             half = next(divisor for divisor in range(sizes[i] // 2, 0, -1) if sizes[i] % divisor == 0)
         return (*sizes[:i], half, *sizes[i + 1 :])
@@ -84,12 +86,21 @@ def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_by
     for axis in range(rank):
         if geometry.kernel[axis] > max_slices:
             sizes = (*sizes[: 1 + axis], min(sizes[1 + axis], max_slices), *sizes[2 + axis :])
-    while (needed := workspace(tile_of(sizes))) > max_bytes and max(sizes) > 1:
+    whole = sizes
+
+    def traffic(sizes: tuple[int, ...]) -> int:
+        return prod(map(ceil_div, whole, sizes)) * workspace(tile_of(sizes))
+
+    while workspace(tile_of(sizes)) > max_bytes and max(sizes) > 1:
         smaller = [halved(sizes, i) for i, size in enumerate(sizes) if size > 1]
-        cost = {candidate: workspace(tile_of(candidate)) for candidate in smaller}
-        worthwhile = [candidate for candidate in smaller if cost[candidate] <= 0.75 * needed]
-        sizes = worthwhile[0] if worthwhile else min(smaller, key=cost.__getitem__)
+        least = min(map(traffic, smaller))
+        sizes = next(candidate for candidate in smaller if traffic(candidate) <= 1.05 * least)
     return tile_of(sizes)
+
+
+def ceil_div(whole: int, part: int) -> int:
+    """How many blocks of size `part` cover `whole`."""
+    return -(-whole // part)
 
 
 def read_window(lhs: jax.Array, geometry: Geometry, starts: tuple, tile: Geometry) -> jax.Array:
@@ -137,9 +148,9 @@ def tiled(
 
     def output_block(index, out):
         # The last block is moved back to end with the output; it computes a few results a second time.
-        starts = [
+        starts = tuple(
             jnp.minimum(i * block, size - block) for i, block, size in zip(index, out_block, out_sizes, strict=True)
-        ]
+        )
         batch, *position, group, out_channel = starts
 
         def sum_block_at(index, total):
@@ -158,5 +169,5 @@ def tiled(
         total = for_each(blocks, sum_block_at, jnp.zeros(out_block, geometry.accumulator))
         return geometry.out_layout.write(out, total.astype(out.dtype), starts)
 
-    blocks = tuple(ceil(size / block) for size, block in zip(out_sizes, out_block, strict=True))
+    blocks = tuple(map(ceil_div, out_sizes, out_block))
     return for_each(blocks, output_block, jnp.zeros(geometry.out_layout.shape, geometry.out_dtype))

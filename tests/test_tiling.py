@@ -43,7 +43,8 @@ def test_images_are_cut_first_and_taps_last():
     assert sizes[0] == (64, 56, 56, 64, 9)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[1][1:] == (56, 56, 64, 9)
-    assert sizes[3][0] == 1 and sizes[3][3:] == (64, 9)
+    assert sizes[2][0] == 1 and sizes[2][3:] == (64, 9)
+    assert sizes[3][4] == 9
 
 
 @pytest.mark.parametrize("kernel, position_blocks", [((1000,), 7), ((31,), 1)])

@@ -1,0 +1,26 @@
+"""`python -m jaxconv`: commands for a terminal."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="jaxconv", description="Convolution algorithms for JAX.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="a photograph, a race and a small network: see that it works")
+    demo.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the picture (%(default)s)")
+    options = parser.parse_args(arguments)
+
+    missing = [name for name in ("matplotlib", "rich", "sklearn") if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.exit(2, f"jaxconv demo needs {', '.join(missing)}: pip install 'jaxconv[demo]'\n")
+    from ._demo.show import run
+
+    return run(options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the library does, seen on real input in a minute: `python -m jaxconv demo`."""

@@ -1,0 +1,110 @@
+"""A photograph through a bank of filters, with every algorithm, judged by lax and by the oracle."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import matplotlib.image
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from .._accuracy import error_bound
+from .._algorithms import ALGORITHMS
+from .._conv import conv_general_dilated
+from .._measure import measure
+from .._oracle import oracle
+
+TAPS = 9
+ARGUMENTS = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+
+def filters() -> dict[str, NDArray]:
+    """Named kernels of TAPS x TAPS, applied without flipping."""
+    x = np.arange(TAPS) - TAPS // 2
+    bell = np.exp(-(x**2) / (2 * 1.5**2))
+    gaussian = np.outer(bell, bell) / bell.sum() ** 2
+    identity = np.zeros((TAPS, TAPS))
+    identity[TAPS // 2, TAPS // 2] = 1
+    sobel = np.zeros((TAPS, TAPS))
+    middle = slice(TAPS // 2 - 1, TAPS // 2 + 2)
+    sobel[middle, middle] = np.outer([1, 2, 1], [-1, 0, 1]) / 4
+    along = (x[:, None] + x[None, :]) / np.sqrt(2)
+    gabor = np.exp(-(x[:, None] ** 2 + x[None, :] ** 2) / (2 * 2.5**2)) * np.cos(2 * np.pi * along / 5)
+    return {
+        "Sobel x": sobel,
+        "Sobel y": sobel.T,
+        "Gaussian": gaussian,
+        "sharpen": 3 * identity - 2 * gaussian,
+        "Gabor 45°": (gabor - gabor.mean()) / 4,
+    }
+
+
+def photo() -> NDArray:
+    """Grace Hopper, (600, 512, 3), 0 to 255: the photograph among matplotlib's sample data."""
+    path = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    return np.asarray(matplotlib.image.imread(path))
+
+
+def show(console: Console, out: Path) -> bool:
+    """One table, one picture. True if every algorithm agrees with the oracle within its bound, in both precisions."""
+    picture, bank = photo(), filters()
+    table = Table(title=f"A photograph, {picture.shape}, through {len(bank)} filters of {TAPS} x {TAPS}")
+    words = ("algorithm", "type", "agrees")
+    for column in (*words, "off lax", "off exact", "of bound", "compile", "run", "memory"):
+        table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
+    held, filtered = True, None
+    cases = [(dtype, algorithm) for dtype in ("float32", "float64") for algorithm in ALGORITHMS]
+    for dtype, algorithm in track(cases, description="photograph", console=console, transient=True):
+        with jax.enable_x64(dtype == "float64"):
+            # The three colours are three images of one channel. What is judged is the convolution alone: picture and
+            # filters are rounded to the type before the exact result is made from them.
+            lhs = jnp.asarray(picture.transpose(2, 0, 1)[..., None] / 255, dtype)
+            rhs = jnp.asarray(np.stack(list(bank.values()), axis=-1)[:, :, None, :], dtype)
+            filtered, cost = measure(
+                lambda lhs, rhs, name=algorithm: conv_general_dilated(lhs, rhs, **ARGUMENTS, algorithm=name), lhs, rhs
+            )
+            error = abs(np.asarray(filtered) - oracle(lhs, rhs, **ARGUMENTS))
+            allowed = error_bound(algorithm, dtype, TAPS**2) * oracle(lhs, abs(rhs), **ARGUMENTS)
+            agrees = bool((error <= allowed).all()) and filtered.dtype == dtype
+            off_lax = abs(filtered - jax.lax.conv_general_dilated(lhs, rhs, **ARGUMENTS)).max()
+            held &= agrees
+        table.add_row(
+            algorithm,
+            dtype,
+            "[green]yes[/]" if agrees else "[bold red]NO[/]",
+            f"{off_lax:.0e}",
+            f"{error.max():.0e}",
+            f"{np.max(error / np.maximum(allowed, np.finfo(dtype).tiny)):.0%}",
+            f"{cost.compile * 1e3:.0f} ms",
+            f"{cost.run * 1e3:.0f} ms",
+            f"{cost.workspace / 2**20:.2f} MiB",
+        )
+    console.print(table)
+    console.print("of bound: the largest share of the allowed error, c * eps * conv(|lhs|, |rhs|), that a pixel takes")
+    console.print("memory: beside operands and result")
+    console.print(f"picture: {_draw(picture, np.asarray(filtered), list(bank), out)}\n")
+    return held
+
+
+def _draw(picture: NDArray, filtered: NDArray, names: list[str], out: Path) -> Path:
+    """The photograph and what each filter makes of it, side by side."""
+    figure = Figure(figsize=(3 * len(names) + 3, 4), layout="constrained")
+    axes = figure.subplots(1, len(names) + 1)
+    panels = {"photograph": picture}
+    for i, name in enumerate(names):
+        planes = filtered[..., i].transpose(1, 2, 0)
+        has_both_signs = planes.min() < -0.4
+        panels[name] = np.clip(planes + 0.5 if has_both_signs and name != "sharpen" else planes, 0, 1)
+    for axis, (name, panel) in zip(axes, panels.items(), strict=True):
+        axis.imshow(panel)
+        axis.set_title(name)
+        axis.axis("off")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "filters.png"
+    figure.savefig(path, dpi=80)
+    return path

@@ -1,0 +1,44 @@
+"""The notebook's own benchmark, x (32, 32, 128, 128) through 64 filters of 3 x 3, one process for each contestant.
+
+Thread pools of different libraries in one process fight over the cores.
+"""
+
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from .contestant import IMAGES, KERNEL
+
+CONTESTANTS = ("lax", "naive", "im2col", "torch")
+
+
+def show(console: Console, out: Path) -> bool:
+    """A table of forward times. True if every contestant that ran computed the same sum of squares."""
+    table = Table(title=f"The notebook's benchmark: {IMAGES} by {KERNEL}, float32, forward")
+    for column in ("contestant", "median", "fastest", "slowest", "lax / this"):
+        table.add_column(column, justify="left" if column == "contestant" else "right")
+    results = {}
+    for name in track(CONTESTANTS, description="race", console=console, transient=True):
+        if name == "torch" and importlib.util.find_spec("torch") is None:
+            table.add_row("torch", "not installed", "", "", "")
+            continue
+        command = [sys.executable, "-m", "jaxconv._demo.contestant", name]
+        result = results[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        times = result["times"]
+        table.add_row(
+            name,
+            *(f"{value * 1e3:.0f} ms" for value in (statistics.median(times), min(times), max(times))),
+            f"{statistics.median(results['lax']['times']) / statistics.median(times):.2f}",
+        )
+    console.print(table)
+    expected = results["lax"]["checksum"]
+    held = all(abs(result["checksum"] / expected - 1) < 1e-5 for result in results.values())
+    console.print("all computed the same\n" if held else "[bold red]NOT all computed the same[/]\n")
+    return held

@@ -1,0 +1,20 @@
+"""The three parts of the demo, one after the other."""
+
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from . import digits, photograph, race
+
+
+def run(out: Path) -> int:
+    """Print tables, write the picture under `out`. Returns 0 if every check held, 1 otherwise."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100)
+    device = jax.devices()[0]
+    console.print(f"jaxconv on jax {jax.__version__}, {device.platform} ({device.device_kind})\n")
+    held = [part(console, out) for part in (photograph.show, race.show, digits.show)]
+    console.print("[green]All checks hold.[/]" if all(held) else "[bold red]A check failed: see above.[/]")
+    return 0 if all(held) else 1
