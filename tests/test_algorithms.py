@@ -1,5 +1,7 @@
 """Every algorithm in the table is lax's convolution: values, shapes, types and derivatives."""
 
+from math import prod
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jax import lax
 
 import jaxconv
 from jaxconv import ALGORITHMS
+from jaxconv._geometry import geometry_of
 from jaxconv.testing import DTYPES, Problem, error_bound, problems
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -61,8 +64,9 @@ def test_derivatives(algorithm, problem):
     wide = jnp.promote_types(lhs.dtype, jnp.float64)
     exactly = Problem(**{**vars(problem), "dtype": wide.name, "preferred_element_type": None})
     exact = jax.jit(derivatives(exactly.lax))(*(x.astype(wide) for x in arguments))
-    # A result of a backward convolution sums over output channels, or over images and positions.
-    terms = max(lhs.size, rhs.size, out.size)
+    g = geometry_of(lhs, rhs, **problem.arguments)
+    taps, positions = prod(g.kernel), g.batch * prod(g.out_spatial)
+    terms = max(taps * g.in_channels, taps * g.out_channels, positions)  # forward, input gradient, weight gradient
     magnitude = jax.jit(derivatives(exactly.lax))(*(abs(x).astype(wide) for x in arguments))
 
     def agree(path, got, low, exact, magnitude):

@@ -30,7 +30,7 @@ def compete(name: str) -> dict:
 
 
 def _torch(x: np.ndarray, w: np.ndarray) -> dict:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports] (optional)
 
     with torch.inference_mode():
         best = None

@@ -38,12 +38,12 @@ def logits(params: dict[str, jax.Array], images: jax.Array, convolution: Any) ->
     return x.reshape(len(x), -1) @ params["dense"]
 
 
-@partial(jax.jit, static_argnames="name")
-def step(params, velocity, images, labels, name):
+@partial(jax.jit, static_argnames="convolution")
+def step(params, velocity, images, labels, convolution):
     """One step of gradient descent with momentum."""
 
     def loss(params):
-        scores = jax.nn.log_softmax(logits(params, images, CONVOLUTIONS[name]))
+        scores = jax.nn.log_softmax(logits(params, images, convolution))
         return -jnp.take_along_axis(scores, labels[:, None], axis=1).mean()
 
     value, gradient = jax.value_and_grad(loss)(params)
@@ -62,16 +62,16 @@ def show(console: Console, out: Path) -> bool:
     losses: dict[str, list[float]] = {}
     accuracy: dict[str, float] = {}
     with Progress(console=console, transient=True) as progress:
-        for name in CONVOLUTIONS:
+        for name, convolution in CONVOLUTIONS.items():
             params = init(jax.random.key(0))
             velocity = jax.tree.map(jnp.zeros_like, params)
             order = np.random.default_rng(0)
             losses[name] = []
             for _ in progress.track(range(EPOCHS), description=f"digits, {name}"):
                 for rows in order.permutation(len(train))[: steps * BATCH].reshape(steps, BATCH):
-                    params, velocity, loss = step(params, velocity, train[rows], train_labels[rows], name)
+                    params, velocity, loss = step(params, velocity, train[rows], train_labels[rows], convolution)
                     losses[name].append(float(loss))
-            predicted = logits(params, jnp.asarray(test), CONVOLUTIONS[name]).argmax(1)
+            predicted = logits(params, jnp.asarray(test), convolution).argmax(1)
             accuracy[name] = float(np.mean(np.asarray(predicted) == test_labels))
 
     table = Table(title=f"Digits: {len(train)} to learn from, {len(test)} held out, {EPOCHS} epochs")

@@ -87,19 +87,19 @@ def show(console: Console, out: Path) -> bool:
     console.print(table)
     console.print("of bound: the largest share of the allowed error, c * eps * conv(|lhs|, |rhs|), that a pixel takes")
     console.print("memory: beside operands and result")
-    console.print(f"picture: {_draw(picture, np.asarray(filtered), list(bank), out)}\n")
+    console.print(f"picture: {_draw(picture, np.asarray(filtered), bank, out)}\n")
     return held
 
 
-def _draw(picture: NDArray, filtered: NDArray, names: list[str], out: Path) -> Path:
+def _draw(picture: NDArray, filtered: NDArray, bank: dict[str, NDArray], out: Path) -> Path:
     """The photograph and what each filter makes of it, side by side."""
-    figure = Figure(figsize=(3 * len(names) + 3, 4), layout="constrained")
-    axes = figure.subplots(1, len(names) + 1)
+    figure = Figure(figsize=(3 * len(bank) + 3, 4), layout="constrained")
+    axes = figure.subplots(1, len(bank) + 1)
     panels = {"photograph": picture}
-    for i, name in enumerate(names):
+    for i, (name, kernel) in enumerate(bank.items()):
         planes = filtered[..., i].transpose(1, 2, 0)
-        has_both_signs = planes.min() < -0.4
-        panels[name] = np.clip(planes + 0.5 if has_both_signs and name != "sharpen" else planes, 0, 1)
+        grey = 0.5 if abs(kernel.sum()) < 1e-6 else 0  # edge filters give both signs
+        panels[name] = np.clip(planes + grey, 0, 1)
     for axis, (name, panel) in zip(axes, panels.items(), strict=True):
         axis.imshow(panel)
         axis.set_title(name)

@@ -1,0 +1,30 @@
+# Everything runs in .venv, which each target makes and fills as it needs. A second run reuses what is there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-deep lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m jaxconv demo
+
+test: $(VENV)/.tests
+	$(BIN)/python -m pytest -n auto --maxprocesses=8
+
+test-deep: $(VENV)/.tests
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --maxprocesses=8
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# $(VENV)/.NAME records that the extra NAME is installed as pyproject.toml asks for it.
+$(VENV)/.%: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxconv needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo-output build dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,87 @@
+"""The demo's own checks hold, and it says so when they do not."""
+
+import io
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jaxconv.__main__ import main
+from jaxconv._demo import contestant, digits, photograph, race
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=100)
+
+
+def printed(console):
+    return console.file.getvalue()
+
+
+def test_photograph(console, tmp_path):
+    assert photograph.show(console, tmp_path)
+    text = printed(console)
+    assert text.count(" yes ") == 6 and "NO" not in text
+    assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_photograph_notices_a_wrong_result(console, tmp_path, monkeypatch):
+    right = photograph.conv_general_dilated
+    monkeypatch.setattr(photograph, "conv_general_dilated", lambda *args, **kwargs: right(*args, **kwargs) * 1.0001)
+    assert not photograph.show(console, tmp_path)
+    assert printed(console).count(" NO ") == 6
+
+
+def test_digits(console, tmp_path):
+    with jax.enable_x64(False):
+        assert digits.show(console, tmp_path)
+    assert "both above 95 %: yes; same losses: yes" in printed(console)
+
+
+def test_digits_notices_a_difference(console, tmp_path, monkeypatch):
+    wrong = {
+        **digits.CONVOLUTIONS,
+        "im2col": lambda *args, **kwargs: 1.01 * jax.lax.conv_general_dilated(*args, **kwargs),
+    }
+    monkeypatch.setattr(digits, "CONVOLUTIONS", wrong)
+    monkeypatch.setattr(digits, "EPOCHS", 1)
+    with jax.enable_x64(False):
+        assert not digits.show(console, tmp_path)
+    assert "same losses: NO" in printed(console)
+
+
+def test_contestants_compute_the_same(monkeypatch):
+    monkeypatch.setattr(contestant, "IMAGES", (2, 3, 8, 8))
+    monkeypatch.setattr(contestant, "KERNEL", (4, 3, 3, 3))
+    results = {name: contestant.compete(name) for name in ("lax", "naive", "im2col")}
+    checksums = [result["checksum"] for result in results.values()]
+    np.testing.assert_allclose(checksums, checksums[0], rtol=1e-6)
+    assert all(len(result["times"]) >= 3 and min(result["times"]) > 0 for result in results.values())
+
+
+@pytest.mark.parametrize("checksum, held", [(1.0, True), (1.1, False)])
+def test_race_compares_the_results(console, tmp_path, monkeypatch, checksum, held):
+    def finished(command, **_):
+        value = checksum if command[-1] == "im2col" else 1.0
+        return subprocess.CompletedProcess(command, 0, stdout=f'{{"times": [0.1, 0.2, 0.3], "checksum": {value}}}')
+
+    monkeypatch.setattr(race.subprocess, "run", finished)
+    assert race.show(console, tmp_path) == held
+    assert "200 ms" in printed(console)
+
+
+def test_command_line_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo"])
+    assert stopped.value.code == 2
+    assert "jaxconv demo needs matplotlib, rich, sklearn: pip install 'jaxconv[demo]'" in capsys.readouterr().err
+
+
+def test_command_line_help():
+    run = subprocess.run([sys.executable, "-m", "jaxconv", "--help"], capture_output=True, text=True, check=True)
+    assert "demo" in run.stdout

@@ -1,0 +1,59 @@
+"""What is written runs: docstrings, README, notebooks; and every public name is documented."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import jax
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import jaxconv
+import jaxconv.testing
+
+ROOT = Path(__file__).parent.parent
+MODULES = [info.name for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv.") if "__main__" not in info.name]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    with jax.enable_x64(False):
+        assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_readme_examples():
+    with jax.enable_x64(False):
+        result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert result.attempted > 0 and result.failed == 0
+
+
+def public_names():
+    for module in (jaxconv, jaxconv.testing):
+        for name, value in vars(module).items():
+            mine = getattr(value, "__module__", "").startswith("jaxconv")
+            if mine and not name.startswith("_") and not inspect.ismodule(value):
+                yield pytest.param(value, id=f"{module.__name__}.{name}")
+
+
+@pytest.mark.parametrize("value", list(public_names()))
+def test_public_names_are_documented(value):
+    assert inspect.getdoc(value)
+    for annotated in (value, getattr(value, "init", None)):
+        if inspect.isfunction(inspect.unwrap(annotated)) if annotated else False:
+            assert all(p.annotation is not p.empty for p in inspect.signature(annotated).parameters.values())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code), "commit the notebook with its outputs"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
