@@ -7,32 +7,39 @@ convolution are convolutions again, so "putting ours back" is one rewriting rule
     lax's convolution, parameters p   ->   ours, parameters p and the algorithm that was asked for
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
+from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 from jax.interpreters import ad, batching, mlir
 from jax.typing import ArrayLike, DTypeLike
 
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
-from ._rewrite import rewrite
+from ._rewrite import Rule, rewrite
+from ._select import check_request, choose
 
 conv_p = Primitive("jaxconv")
 
 
-def _with_ours(f: Callable, algorithm: str | None) -> Callable:
-    """`f` with every convolution of lax replaced by ours."""
+@cache
+def _ours(request: str | None, strict: bool = False) -> Rule:
+    """The rule: lax's convolution becomes ours. A strict one raises where the request cannot be met."""
 
-    def bind(lhs, rhs, **params):
-        Geometry.from_params(lhs, rhs, params)  # raises on what lax would leave to the compiler
-        return conv_p.bind(lhs, rhs, algorithm=algorithm, **params)
+    def rule(equation: JaxprEqn) -> JaxprEqn:
+        if equation.primitive is not lax_conv_p:
+            return equation
+        if strict:
+            lhs, rhs = (var.aval for var in equation.invars)
+            check_request(request, Geometry.from_params(lhs, rhs, equation.params))
+        return equation.replace(primitive=conv_p, params={**equation.params, "algorithm": request})
 
-    return rewrite(f, {lax_conv_p: bind})
+    return rule
 
 
 def conv_general_dilated(
@@ -69,13 +76,14 @@ def conv_general_dilated(
       preferred_element_type: type to accumulate in and to return, None for the operands' own.
       out_sharding: sharding of the result under explicit axes.
       algorithm: one of `jaxconv.ALGORITHMS`, or None for the default ("xla"). Derivatives and batched forms of the
-        convolution use the same one.
+        convolution use the same one, or "xla" where that cannot do them.
 
     Returns:
       The convolution, with the shape and dtype that lax gives it.
 
     Raises:
-      ValueError: for an unknown algorithm, or strides or dilations that are not positive.
+      ValueError: for an unknown algorithm, for one that cannot do this convolution, and for strides or dilations that
+        are not positive.
       TypeError, ValueError: whatever `lax.conv_general_dilated` raises for the same arguments.
 
     >>> import jax.numpy as jnp, jaxconv
@@ -84,49 +92,69 @@ def conv_general_dilated(
     >>> jaxconv.conv_general_dilated(image, kernel, (2, 2), "SAME", dimension_numbers=nhwc, algorithm="im2col").shape
     (1, 4, 4, 4)
     """
-    if algorithm is not None and algorithm not in ALGORITHMS:
-        names = ", ".join(map(repr, ALGORITHMS))
-        raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {algorithm!r}")
+    check_request(algorithm)
     for name, operand in (("lhs", lhs), ("rhs", rhs)):
         if not hasattr(operand, "shape"):
             raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
+    arguments = {
+        "window_strides": window_strides,
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+        "dimension_numbers": dimension_numbers,
+        "feature_group_count": feature_group_count,
+        "batch_group_count": batch_group_count,
+        "precision": precision,
+        "preferred_element_type": preferred_element_type,
+        "out_sharding": out_sharding,
+        "algorithm": algorithm,
+    }
+    if isinstance(lhs, jax.core.Tracer) or isinstance(rhs, jax.core.Tracer):
+        return _convolve(lhs, rhs, **arguments)
+    try:
+        frozen = {name: _frozen(value) for name, value in arguments.items()}
+        if not isinstance(padding, str):
+            frozen["padding"] = tuple(map(tuple, padding))
+        hash(tuple(frozen.values()))
+    except TypeError:  # something that is no argument of a convolution: lax has words for it
+        return _convolve(lhs, rhs, **arguments)
+    return _convolve_eagerly(lhs, rhs, **frozen)
+
+
+def _convolve(lhs, rhs, *, algorithm, **arguments):
+    """lax reads and checks the arguments; its convolution becomes ours."""
 
     def call(lhs, rhs):
-        return lax.conv_general_dilated(
-            lhs,
-            rhs,
-            window_strides,
-            padding,
-            lhs_dilation=lhs_dilation,
-            rhs_dilation=rhs_dilation,
-            dimension_numbers=dimension_numbers,
-            feature_group_count=feature_group_count,
-            batch_group_count=batch_group_count,
-            precision=precision,
-            preferred_element_type=preferred_element_type,
-            out_sharding=out_sharding,
-        )
+        return lax.conv_general_dilated(lhs, rhs, **arguments)
 
-    return _with_ours(call, algorithm)(lhs, rhs)
+    return rewrite(call, _ours(algorithm, strict=True))(lhs, rhs)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists and arrays, which cannot be hashed, as tuples."""
+    if isinstance(value, (list, np.ndarray)) or type(value) is tuple:
+        return tuple(map(_frozen, value))
+    return value
+
+
+# Outside of any trace, jit's cache spares reading the arguments again: it is keyed by them and by JAX's settings.
+_ARGUMENTS = (
+    "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
+    "precision preferred_element_type out_sharding algorithm"
+).split()
+_convolve_eagerly = jax.jit(_convolve, static_argnames=_ARGUMENTS)
 
 
 def _compute(lhs, rhs, *, algorithm, **params):
     """What the primitive lowers to."""
-    if algorithm is None or algorithm == "xla":
-        return lax_conv_p.bind(lhs, rhs, **params)
     geometry = Geometry.from_params(lhs, rhs, params)
-    if 0 in (lhs.size, rhs.size, geometry.macs):  # nothing to add up, and nothing to index into
+    name = choose(algorithm, geometry)
+    if name != "xla" and 0 in (lhs.size, rhs.size, geometry.macs):  # nothing to add up, and nothing to index into
         return jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype)
-    return ALGORITHMS[algorithm](lhs, rhs, geometry)
+    return ALGORITHMS[name].convolve(lhs, rhs, geometry)
 
 
-_PARAMETERS = (
-    "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
-    "precision preferred_element_type out_sharding algorithm"
-).split()
-
-
-@partial(jax.jit, static_argnames=_PARAMETERS)
+@partial(jax.jit, static_argnames=_ARGUMENTS)
 def _bind_jitted(lhs, rhs, **params):
     return conv_p.bind(lhs, rhs, **params)
 
@@ -140,26 +168,28 @@ def _evaluate(lhs, rhs, **params):
 
 @conv_p.def_effectful_abstract_eval
 def _abstract(lhs, rhs, *, algorithm, **params):
-    return lax_conv_p.abstract_eval(lhs, rhs, **params)
+    result = lax_conv_p.abstract_eval(lhs, rhs, **params)
+    Geometry.from_params(lhs, rhs, params).check()
+    return result
 
 
 def _transpose_lhs(cotangent, lhs, rhs, *, algorithm, **params):
     def transposed(cotangent, rhs):
         return jax.linear_transpose(lambda lhs: lax_conv_p.bind(lhs, rhs, **params), lhs.aval)(cotangent)[0]
 
-    return _with_ours(transposed, algorithm)(cotangent, rhs)
+    return rewrite(transposed, _ours(algorithm))(cotangent, rhs)
 
 
 def _transpose_rhs(cotangent, lhs, rhs, *, algorithm, **params):
     def transposed(cotangent, lhs):
         return jax.linear_transpose(lambda rhs: lax_conv_p.bind(lhs, rhs, **params), rhs.aval)(cotangent)[0]
 
-    return _with_ours(transposed, algorithm)(cotangent, lhs)
+    return rewrite(transposed, _ours(algorithm))(cotangent, lhs)
 
 
 def _batch(operands, axes, *, algorithm, **params):
     batched = jax.vmap(lambda lhs, rhs: lax_conv_p.bind(lhs, rhs, **params), in_axes=axes)
-    return _with_ours(batched, algorithm)(*operands), 0
+    return rewrite(batched, _ours(algorithm))(*operands), 0
 
 
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)

@@ -12,7 +12,7 @@ of the batch axis for batch groups. `Layout` knows where, so no algorithm has to
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
@@ -102,6 +102,7 @@ class Geometry:
       precision, preferred_element_type: as lax keeps them after normalising.
       dimension_numbers: lax's `ConvDimensionNumbers`.
       batch_grouped: whether G counts batch groups (otherwise feature groups).
+      out_sharding: as in lax; says where the result goes, not which problem it is, so it does not count in comparisons.
     """
 
     batch: int
@@ -120,16 +121,17 @@ class Geometry:
     preferred_element_type: str | None
     dimension_numbers: lax.ConvDimensionNumbers
     batch_grouped: bool
+    out_sharding: Any = field(default=None, compare=False)
 
     @classmethod
     def from_params(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "Geometry":
         """From the parameters of lax's convolution primitive and two values that have a shape and a dtype."""
         numbers = params["dimension_numbers"]
-        lhs_batch, lhs_feature, *lhs_spatial = (lhs.shape[axis] for axis in numbers.lhs_spec)
-        rhs_out, rhs_in, *rhs_spatial = (rhs.shape[axis] for axis in numbers.rhs_spec)
+        lhs_batch, lhs_feature, *lhs_spatial = (_plain(lhs.shape[axis]) for axis in numbers.lhs_spec)
+        rhs_out, _, *rhs_spatial = (_plain(rhs.shape[axis]) for axis in numbers.rhs_spec)
         groups = params["feature_group_count"] * params["batch_group_count"]  # lax: at most one of them exceeds 1
         preferred = params["preferred_element_type"]
-        geometry = cls(
+        return cls(
             batch=lhs_batch // params["batch_group_count"],
             spatial=tuple(lhs_spatial),
             groups=groups,
@@ -137,7 +139,7 @@ class Geometry:
             kernel=tuple(rhs_spatial),
             out_channels=rhs_out // groups,
             strides=tuple(params["window_strides"]),
-            padding=tuple((int(low), int(high)) for low, high in params["padding"]),
+            padding=tuple(tuple(map(_plain, pair)) for pair in params["padding"]),
             lhs_dilation=tuple(params["lhs_dilation"]),
             rhs_dilation=tuple(params["rhs_dilation"]),
             dtype=jnp.dtype(lhs.dtype).name,
@@ -146,12 +148,11 @@ class Geometry:
             preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
             dimension_numbers=numbers,
             batch_grouped=params["batch_group_count"] > 1,
+            out_sharding=params["out_sharding"],
         )
-        geometry._check()
-        return geometry
 
-    def _check(self) -> None:
-        """What lax leaves to the compiler, whose message names neither the argument nor its values."""
+    def check(self) -> None:
+        """Raises ValueError for what lax leaves to the compiler, whose message names no argument and no values."""
         if 0 in self.kernel:
             raise ValueError(f"conv_general_dilated rhs must have at least one tap along each axis, got {self.kernel}")
         for name, values in (
@@ -179,7 +180,14 @@ class Geometry:
             "batch_group_count": self.groups if self.batch_grouped else 1,
             "precision": self.precision,
             "preferred_element_type": self.preferred_element_type,
+            "out_sharding": self.out_sharding,
         }
+
+    @property
+    def is_symbolic(self) -> bool:
+        """Whether a size is an expression rather than a number, as under `jax.export.symbolic_shape`."""
+        sizes = (self.batch, *self.spatial, self.groups, self.in_channels, *self.kernel, self.out_channels)
+        return not all(isinstance(size, int) for size in (*sizes, *(side for pair in self.padding for side in pair)))
 
     @property
     def ndim(self) -> int:
@@ -254,6 +262,11 @@ def _numbered(sizes: tuple[int, ...]) -> dict[str, int]:
     return {f"axis {i}": size for i, size in enumerate(sizes)}
 
 
+def _plain(size: Any) -> Any:
+    """NumPy's integers as Python's; symbolic sizes as they are."""
+    return int(size) if isinstance(size, np.integer) else size
+
+
 def dilated(size: int, dilation: int) -> int:
     """Extent of `size` elements with `dilation - 1` gaps between neighbours."""
     return 0 if size == 0 else (size - 1) * dilation + 1
@@ -266,4 +279,6 @@ def geometry_of(lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> Geometry:
     """
     jaxpr = jax.make_jaxpr(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, *args, **kwargs))(lhs, rhs)
     equation = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated")
-    return Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, equation.params)
+    geometry = Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, equation.params)
+    geometry.check()
+    return geometry

@@ -1,41 +1,88 @@
-"""Evaluate a function with some of its primitives replaced. Knows nothing about convolutions."""
+"""Change equations of a traced function, wherever they are. Knows nothing about convolutions.
 
-from collections.abc import Callable, Mapping
+A rule may give an equation another primitive and other parameters; operands, results and their types stay. So programs
+are rewritten in place, with no second trace: jit, loops, branches, remat, custom derivatives and manual sharding keep
+their own jaxpr, with the equations in it exchanged.
+"""
+
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax.extend.core import Literal, Primitive
+from jax.core import eval_jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-Rule = Callable[..., Any]
+Rule = Callable[[JaxprEqn], JaxprEqn]
+
+# jit compiles anew for a jaxpr that it has not seen. The same sub-program must therefore become the same object again
+# the next time the function around it is traced.
+_rewritten: weakref.WeakKeyDictionary[Any, dict[Rule, Any]] = weakref.WeakKeyDictionary()
 
 
-def rewrite(f: Callable, rules: Mapping[Primitive, Rule]) -> Callable:
-    """`f` with every equation `out = p(*operands, **params)` evaluated as `rules[p](*operands, **params)`.
+def rewrite(f: Callable, rule: Rule) -> Callable:
+    """`f` with `rule` applied to each of its equations, those of sub-programs included.
 
-    `f` takes arrays and returns a pytree of arrays. Equations inside the sub-programs of control flow, of `jit` and of
-    custom derivatives are left as they are.
+    Arrays among the arguments and results, at any depth of any pytree, are traced. Everything else (numbers, strings,
+    None, functions) is passed as it is, so it may steer Python control flow in `f`.
     """
 
-    def rewritten(*args):
-        closed, out_shape = jax.make_jaxpr(f, return_shape=True)(*args)
-        values = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        values.update(zip(closed.jaxpr.invars, jax.tree.leaves(args), strict=True))
+    def rewritten(*args, **kwargs):
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        is_array = [hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in leaves]
+        arrays = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if traced]
+        other = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if not traced]
+        result: list[Any] = []  # structure of the result and what in it is not an array
 
-        def read(atom):
-            return atom.val if isinstance(atom, Literal) else values[atom]
+        def on_arrays(*arrays):
+            args, kwargs = structure.unflatten(_merge(is_array, arrays, other))
+            out, out_structure = jax.tree.flatten(f(*args, **kwargs))
+            out_is_array = [hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in out]
+            rest = [leaf for leaf, traced in zip(out, out_is_array, strict=True) if not traced]
+            result[:] = out_structure, out_is_array, rest
+            return [leaf for leaf, traced in zip(out, out_is_array, strict=True) if traced]
 
-        for equation in closed.jaxpr.eqns:
-            primitive = equation.primitive
-            operands = [read(atom) for atom in equation.invars]
-            with equation.ctx.manager:  # the surrounding contexts it was traced in, its mesh among them
-                if primitive in rules:
-                    outs = rules[primitive](*operands, **equation.params)
-                else:
-                    outs = primitive.bind(*operands, **primitive.get_bind_params(equation.params))
-            if not primitive.multiple_results:
-                outs = [outs]
-            values.update(zip(equation.outvars, outs, strict=True))
-        outs = [read(atom) for atom in closed.jaxpr.outvars]
-        return jax.tree.unflatten(jax.tree.structure(out_shape), outs)
+        closed = jax.make_jaxpr(on_arrays)(*arrays)
+        out = eval_jaxpr(rewrite_jaxpr(closed.jaxpr, rule), closed.consts, *arrays)
+        out_structure, out_is_array, rest = result
+        return out_structure.unflatten(_merge(out_is_array, out, rest))
 
     return rewritten
+
+
+def _merge(is_array, arrays, other) -> list:
+    arrays, other = iter(arrays), iter(other)
+    return [next(arrays) if traced else next(other) for traced in is_array]
+
+
+def rewrite_jaxpr(jaxpr: Any, rule: Rule) -> Any:
+    """The jaxpr with `rule` applied throughout. The same jaxpr gives the same object each time."""
+    known = _rewritten.setdefault(jaxpr, {})
+    if rule not in known:
+        equations = [_rewrite_equation(equation, rule) for equation in jaxpr.eqns]
+        changed = any(new is not old for new, old in zip(equations, jaxpr.eqns, strict=True))
+        known[rule] = jaxpr.replace(eqns=equations) if changed else None  # None, not itself: that would keep it alive
+    return jaxpr if known[rule] is None else known[rule]
+
+
+def _rewrite_equation(equation: JaxprEqn, rule: Rule) -> JaxprEqn:
+    params = {name: _rewrite_param(value, rule) for name, value in equation.params.items()}
+    if any(params[name] is not value for name, value in equation.params.items()):
+        equation = equation.replace(params=params)
+    return rule(equation)
+
+
+def _rewrite_param(value: Any, rule: Rule) -> Any:
+    if isinstance(value, Jaxpr):
+        return rewrite_jaxpr(value, rule)
+    if isinstance(value, ClosedJaxpr):  # in newer versions of JAX the same class as Jaxpr
+        inner = rewrite_jaxpr(value.jaxpr, rule)
+        if inner is value.jaxpr:
+            return value
+        known = _rewritten.setdefault(value, {})
+        return known.setdefault(rule, value.replace(jaxpr=inner))
+    if isinstance(value, (tuple, list)) and type(value) in (tuple, list):
+        items = [_rewrite_param(item, rule) for item in value]
+        changed = any(new is not old for new, old in zip(items, value, strict=True))
+        return type(value)(items) if changed else value
+    return value
