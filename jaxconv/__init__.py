@@ -1,6 +1,7 @@
 """Convolution algorithms for JAX behind `lax.conv_general_dilated`'s own signature."""
 
 from ._algorithms import ALGORITHMS as ALGORITHMS
+from ._conv import accelerate as accelerate
 from ._conv import conv_general_dilated as conv_general_dilated
 from ._conv2d import Conv2d as Conv2d
 from ._conv2d import get_patches as get_patches

@@ -7,13 +7,14 @@ convolution are convolutions again, so "putting ours back" is one rewriting rule
     lax's convolution, parameters p   ->   ours, parameters p and the algorithm that was asked for
 """
 
-from collections.abc import Sequence
-from functools import cache, partial
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import cache, partial, wraps
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax import lax
+from jax.core import ShapedArray, Tracer
 from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 from jax.interpreters import ad, batching, mlir
@@ -23,6 +24,8 @@ from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._rewrite import Rule, rewrite
 from ._select import check_request, choose
+
+F = TypeVar("F", bound=Callable)
 
 conv_p = Primitive("jaxconv")
 
@@ -109,7 +112,7 @@ def conv_general_dilated(
         "out_sharding": out_sharding,
         "algorithm": algorithm,
     }
-    if isinstance(lhs, jax.core.Tracer) or isinstance(rhs, jax.core.Tracer):
+    if isinstance(lhs, Tracer) or isinstance(rhs, Tracer):
         return _convolve(lhs, rhs, **arguments)
     try:
         frozen = {name: _frozen(value) for name, value in arguments.items()}
@@ -145,13 +148,57 @@ _ARGUMENTS = (
 _convolve_eagerly = jax.jit(_convolve, static_argnames=_ARGUMENTS)
 
 
-def _compute(lhs, rhs, *, algorithm, **params):
-    """What the primitive lowers to."""
+def accelerate(f: F, *, algorithm: str | None = None) -> F:
+    """`f` with every `lax.conv_general_dilated` in it replaced by `jaxconv.conv_general_dilated`.
+
+    Whoever wrote `f` need not know: the convolutions of flax, Equinox, Keras or Haiku layers are found where they are,
+    inside `jit`, `vmap`, `grad`, `scan`, `while_loop`, `cond`, `checkpoint`, `shard_map` and custom derivatives. Apply
+    it outermost, to the whole training step rather than to the model: `accelerate(grad(loss))` reaches backward
+    convolutions that are already there in the program it sees, while `grad(accelerate(loss))` leaves those alone that a
+    custom derivative inside `loss` makes by itself.
+
+    Args:
+      f: any function. Arrays among its arguments and results may sit in any pytree; other arguments (numbers, strings,
+        None, functions) reach `f` as they are.
+      algorithm: as in `conv_general_dilated`, for all convolutions; those it cannot do use "xla".
+
+    Returns:
+      A function with the signature and results of `f`. It traces `f` at each call: put `jax.jit` around it.
+
+    >>> import jax, jax.numpy as jnp, jaxconv
+    >>> def model(kernel, image):
+    ...     return jnp.tanh(jax.lax.conv(image, kernel, (1, 1), "SAME")).sum()
+    >>> step = jax.jit(jaxconv.accelerate(jax.grad(model), algorithm="im2col"))
+    >>> step(jnp.ones((4, 3, 3, 3)), jnp.ones((1, 3, 8, 8))).shape
+    (4, 3, 3, 3)
+    """
+    check_request(algorithm)
+    return wraps(f)(rewrite(f, _ours(algorithm)))  # pyright: ignore[reportReturnType] (same signature)
+
+
+def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
+    """What computes the convolution, chosen for what it has become, and whether that is lax's primitive.
+
+    The operands are looked at for their shapes only.
+    """
     geometry = Geometry.from_params(lhs, rhs, params)
     name = choose(algorithm, geometry)
-    if name != "xla" and 0 in (lhs.size, rhs.size, geometry.macs):  # nothing to add up, and nothing to index into
-        return jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype)
-    return ALGORITHMS[name].convolve(lhs, rhs, geometry)
+    if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
+        return partial(lax_conv_p.bind, **params), True
+    if 0 in (*lhs.shape, *rhs.shape, geometry.macs):  # nothing to add up, and nothing to index into
+        return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype), False
+    convolve = ALGORITHMS[name].convolve
+    return lambda lhs, rhs: convolve(lhs, rhs, geometry), False
+
+
+def _lower(context, lhs, rhs, *, algorithm, **params):
+    compute, is_lax = _computation(*context.avals_in, algorithm, params)
+    if not is_lax:
+        # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
+        # the algorithm from mixing them with arrays it makes.
+        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]
+        context = context.replace(avals_in=plain)
+    return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
 
 
 @partial(jax.jit, static_argnames=_ARGUMENTS)
@@ -162,8 +209,10 @@ def _bind_jitted(lhs, rhs, **params):
 @conv_p.def_impl
 def _evaluate(lhs, rhs, **params):
     # Under `jax.disable_jit` a jitted bind would come straight back here.
-    run = _compute if jax.config.jax_disable_jit else _bind_jitted  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-    return run(lhs, rhs, **params)
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
+        compute, _ = _computation(lhs, rhs, params.pop("algorithm"), params)
+        return compute(lhs, rhs)
+    return _bind_jitted(lhs, rhs, **params)
 
 
 @conv_p.def_effectful_abstract_eval
@@ -194,4 +243,4 @@ def _batch(operands, axes, *, algorithm, **params):
 
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, mlir.lower_fun(_compute, multiple_results=False))
+mlir.register_lowering(conv_p, _lower)

@@ -12,7 +12,7 @@ of the batch axis for batch groups. `Layout` knows where, so no algorithm has to
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
@@ -102,7 +102,6 @@ class Geometry:
       precision, preferred_element_type: as lax keeps them after normalising.
       dimension_numbers: lax's `ConvDimensionNumbers`.
       batch_grouped: whether G counts batch groups (otherwise feature groups).
-      out_sharding: as in lax; says where the result goes, not which problem it is, so it does not count in comparisons.
     """
 
     batch: int
@@ -121,7 +120,6 @@ class Geometry:
     preferred_element_type: str | None
     dimension_numbers: lax.ConvDimensionNumbers
     batch_grouped: bool
-    out_sharding: Any = field(default=None, compare=False)
 
     @classmethod
     def from_params(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "Geometry":
@@ -148,7 +146,6 @@ class Geometry:
             preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
             dimension_numbers=numbers,
             batch_grouped=params["batch_group_count"] > 1,
-            out_sharding=params["out_sharding"],
         )
 
     def check(self) -> None:
@@ -180,7 +177,6 @@ class Geometry:
             "batch_group_count": self.groups if self.batch_grouped else 1,
             "precision": self.precision,
             "preferred_element_type": self.preferred_element_type,
-            "out_sharding": self.out_sharding,
         }
 
     @property

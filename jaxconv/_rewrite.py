@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
@@ -29,7 +30,7 @@ def rewrite(f: Callable, rule: Rule) -> Callable:
 
     def rewritten(*args, **kwargs):
         leaves, structure = jax.tree.flatten((args, kwargs))
-        is_array = [hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in leaves]
+        is_array = list(map(_is_array, leaves))
         arrays = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if traced]
         other = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if not traced]
         result: list[Any] = []  # structure of the result and what in it is not an array
@@ -37,7 +38,7 @@ def rewrite(f: Callable, rule: Rule) -> Callable:
         def on_arrays(*arrays):
             args, kwargs = structure.unflatten(_merge(is_array, arrays, other))
             out, out_structure = jax.tree.flatten(f(*args, **kwargs))
-            out_is_array = [hasattr(leaf, "dtype") and hasattr(leaf, "shape") for leaf in out]
+            out_is_array = list(map(_is_array, out))
             rest = [leaf for leaf, traced in zip(out, out_is_array, strict=True) if not traced]
             result[:] = out_structure, out_is_array, rest
             return [leaf for leaf, traced in zip(out, out_is_array, strict=True) if traced]
@@ -48,6 +49,12 @@ def rewrite(f: Callable, rule: Rule) -> Callable:
         return out_structure.unflatten(_merge(out_is_array, out, rest))
 
     return rewritten
+
+
+def _is_array(leaf: Any) -> bool:
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return leaf.dtype.kind not in "OSUmM"  # objects, strings and dates are no business of JAX
+    return isinstance(leaf, jax.Array)
 
 
 def _merge(is_array, arrays, other) -> list:
