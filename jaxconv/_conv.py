@@ -196,7 +196,7 @@ def _lower(context, lhs, rhs, *, algorithm, **params):
     if not is_lax:
         # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
         # the algorithm from mixing them with arrays it makes.
-        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]
+        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]  # pyright: ignore[reportCallIssue]
         context = context.replace(avals_in=plain)
     return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
 

@@ -1,4 +1,8 @@
-"""Hypothesis profiles. 64-bit types are on, because the reference is float64; what needs them off says so."""
+"""Hypothesis profiles and devices.
+
+64-bit types are on, because the reference is float64; what needs them off says so.
+
+Four virtual devices are there for the tests that share work out."""
 
 import os
 
@@ -6,6 +10,7 @@ import hypothesis
 import jax
 
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 4)
 
 # A compile costs far more than a convolution of test size, so examples are few and deadlines are off.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
