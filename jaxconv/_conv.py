@@ -192,11 +192,12 @@ def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.
 
 
 def _lower(context, lhs, rhs, *, algorithm, **params):
-    compute, is_lax = _computation(*context.avals_in, algorithm, params)
+    lhs_aval, rhs_aval = context.avals_in
+    compute, is_lax = _computation(lhs_aval, rhs_aval, algorithm, params)
     if not is_lax:
         # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
         # the algorithm from mixing them with arrays it makes.
-        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]  # pyright: ignore[reportCallIssue]
+        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]
         context = context.replace(avals_in=plain)
     return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
 
