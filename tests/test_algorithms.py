@@ -1,7 +1,5 @@
 """Every algorithm in the table is lax's convolution: values, shapes, types and derivatives."""
 
-from math import prod
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +9,8 @@ from jax import lax
 
 import jaxconv
 from jaxconv import ALGORITHMS
-from jaxconv._geometry import geometry_of
-from jaxconv.testing import DTYPES, Problem, error_bound, problems
+from jaxconv._accuracy import ERROR_FACTOR
+from jaxconv.testing import DTYPES, Problem, disagreement, problems
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
@@ -21,80 +19,45 @@ def conv(problem, algorithm):
     return lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm=algorithm)
 
 
+def agrees(problem, algorithm, *checks):
+    def convolve(*args, **kwargs):
+        return jaxconv.conv_general_dilated(*args, **kwargs, algorithm=algorithm)
+
+    report = disagreement(convolve, problem, checks=checks, factor=ERROR_FACTOR[algorithm])
+    assert not report, report
+
+
 @every_algorithm
 @given(problem=problems(dtypes=DTYPES))
 def test_values(algorithm, problem):
-    lhs, rhs = problem.operands()
-    f = conv(problem, algorithm)
-    out = f(lhs, rhs)
-    assert not problem.violation(out, lhs, rhs, algorithm)
-    jitted = jax.jit(f)(lhs, rhs)
-    assert not problem.violation(jitted, lhs, rhs, algorithm)
-    assert jax.typeof(out) == jax.typeof(jitted) == jax.typeof(problem.lax(lhs, rhs))
+    agrees(problem, algorithm, "value", "jit")
 
 
 @every_algorithm
 @given(problem=problems(dtypes=("float64", "float32", "complex128", "bfloat16")))
 def test_derivatives(algorithm, problem):
-    """Reverse mode, forward mode and forward over reverse, against lax's own in at least double precision."""
-    lhs, rhs = problem.operands()
-    ours, theirs = conv(problem, algorithm), problem.lax
-    out = jax.eval_shape(ours, lhs, rhs)
-    seeds = np.random.default_rng(problem.seed + 1)
-    cotangent = jnp.asarray(seeds.standard_normal(out.shape).astype(out.dtype))
-    dlhs = jnp.asarray(seeds.standard_normal(lhs.shape).astype(lhs.dtype))
-    drhs = jnp.asarray(seeds.standard_normal(rhs.shape).astype(rhs.dtype))
-
-    def derivatives(f):
-        def of(lhs, rhs, cotangent, dlhs, drhs):
-            def gradients(lhs, rhs):
-                return jax.vjp(f, lhs, rhs)[1](cotangent)
-
-            return {
-                "reverse": gradients(lhs, rhs),
-                "forward": jax.jvp(f, (lhs, rhs), (dlhs, drhs)),
-                "forward over reverse": jax.jvp(gradients, (lhs, rhs), (dlhs, drhs))[1],
-            }
-
-        return of
-
-    arguments = (lhs, rhs, cotangent, dlhs, drhs)
-    got = jax.jit(derivatives(ours))(*arguments)
-    low = jax.jit(derivatives(theirs))(*arguments)
-    wide = jnp.promote_types(lhs.dtype, jnp.float64)
-    exactly = Problem(**{**vars(problem), "dtype": wide.name, "preferred_element_type": None})
-    exact = jax.jit(derivatives(exactly.lax))(*(x.astype(wide) for x in arguments))
-    g = geometry_of(lhs, rhs, **problem.arguments)
-    taps, positions = prod(g.kernel), g.batch * prod(g.out_spatial)
-    terms = max(taps * g.in_channels, taps * g.out_channels, positions)  # forward, input gradient, weight gradient
-    magnitude = jax.jit(derivatives(exactly.lax))(*(abs(x).astype(wide) for x in arguments))
-
-    def agree(path, got, low, exact, magnitude):
-        where = f"{algorithm} {jax.tree_util.keystr(path)}"
-        assert jax.typeof(got) == jax.typeof(low), where
-        # Twice the bound: forward mode adds two convolutions, and each rounds.
-        allowed = 2 * error_bound(algorithm, got.dtype, terms) * magnitude.real
-        np.testing.assert_array_less(abs(got.astype(wide) - exact), allowed + 1e-300, err_msg=where)
-
-    jax.tree_util.tree_map_with_path(agree, got, low, exact, magnitude)
+    agrees(problem, algorithm, "jvp", "gradient", "second derivative")
 
 
 @every_algorithm
 @given(problem=problems(dtypes=("float32", "int8"), max_macs=5_000))
 def test_batched(algorithm, problem):
+    agrees(problem, algorithm, "vmap")
+
+
+@every_algorithm
+@given(problem=problems(dtypes=("float32", "int8"), max_macs=2_000))
+def test_batched_twice(algorithm, problem):
     lhs, rhs = problem.operands()
-    pair = jnp.stack([lhs, lhs[..., ::-1]], axis=1)
-    rhs_pair = jnp.stack([rhs, rhs[..., ::-1], rhs], axis=-1)
-    ours, theirs = conv(problem, algorithm), problem.lax
-
-    def both(f):
-        return jax.vmap(jax.vmap(f, (1, None)), (None, -1))
-
-    got = jax.jit(both(ours))(pair, rhs_pair)
-    assert got.shape == jax.eval_shape(both(theirs), pair, rhs_pair).shape
+    pair, three = jnp.stack([lhs, lhs[..., ::-1]], axis=1), jnp.stack([rhs, rhs[..., ::-1], rhs], axis=-1)
+    got = jax.jit(jax.vmap(jax.vmap(conv(problem, algorithm), (1, None)), (None, -1)))(pair, three)
     for i in range(2):
         for j in range(3):
-            assert not problem.violation(got[j, i], pair[:, i], rhs_pair[..., j], algorithm)
+            assert not problem.violation(got[j, i], pair[:, i], three[..., j], ERROR_FACTOR[algorithm])
+
+
+def test_every_algorithm_states_its_error():
+    assert list(ERROR_FACTOR) == list(ALGORITHMS)
 
 
 @every_algorithm
@@ -118,7 +81,7 @@ def test_without_64_bit_types(algorithm):
         lhs, rhs = problem.operands()
         out, gradient = jax.value_and_grad(lambda rhs: conv(problem, algorithm)(lhs, rhs).sum())(rhs)
         assert out.dtype == gradient.dtype == jnp.float32
-        assert not problem.violation(conv(problem, algorithm)(lhs, rhs), lhs, rhs, algorithm)
+        assert not problem.violation(conv(problem, algorithm)(lhs, rhs), lhs, rhs)
 
 
 @every_algorithm
@@ -126,7 +89,7 @@ def test_with_jit_disabled(algorithm):
     problem = Problem((1, 2, 3, 4), (2, 2, 2, 2), (1, 1), "SAME")
     lhs, rhs = problem.operands()
     with jax.disable_jit():
-        assert not problem.violation(conv(problem, algorithm)(lhs, rhs), lhs, rhs, algorithm)
+        assert not problem.violation(conv(problem, algorithm)(lhs, rhs), lhs, rhs)
 
 
 @every_algorithm

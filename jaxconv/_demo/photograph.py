@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from .._accuracy import error_bound
+from .._accuracy import ERROR_FACTOR, error_bound
 from .._algorithms import ALGORITHMS
 from .._conv import conv_general_dilated
 from .._measure import measure
@@ -69,7 +69,7 @@ def show(console: Console, out: Path) -> bool:
                 lambda lhs, rhs, name=algorithm: conv_general_dilated(lhs, rhs, **ARGUMENTS, algorithm=name), lhs, rhs
             )
             error = abs(np.asarray(filtered) - oracle(lhs, rhs, **ARGUMENTS))
-            allowed = error_bound(algorithm, dtype, TAPS**2) * oracle(lhs, abs(rhs), **ARGUMENTS)
+            allowed = error_bound(dtype, TAPS**2, ERROR_FACTOR[algorithm]) * oracle(lhs, abs(rhs), **ARGUMENTS)
             agrees = bool((error <= allowed).all()) and filtered.dtype == dtype
             off_lax = abs(filtered - jax.lax.conv_general_dilated(lhs, rhs, **ARGUMENTS)).max()
             held &= agrees

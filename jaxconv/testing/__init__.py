@@ -1,0 +1,14 @@
+"""For whoever writes a convolution: random problems, an exact reference and a judge. Needs hypothesis.
+
+`pip install 'jaxconv[tests]'`, or just hypothesis beside jaxconv. Nothing else in jaxconv imports this module.
+"""
+
+from .._accuracy import error_bound as error_bound
+from .._oracle import in_dtype as in_dtype
+from .._oracle import oracle as oracle
+from ._check import CHECKS as CHECKS
+from ._check import check as check
+from ._check import disagreement as disagreement
+from ._problem import Problem as Problem
+from ._strategy import DTYPES as DTYPES
+from ._strategy import problems as problems

@@ -1,0 +1,166 @@
+"""Put a convolution to the test: values, types and derivatives on random problems."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import HealthCheck
+from hypothesis import strategies as st
+
+from .._accuracy import error_bound
+from .._geometry import geometry_of
+from ._problem import Problem, first_wrong, wide
+from ._strategy import problems as any_problem
+
+CHECKS = ("value", "jit", "vmap", "jvp", "gradient", "second derivative")
+
+
+def check(
+    convolve: Callable[..., jax.Array],
+    problems: st.SearchStrategy[Problem] | None = None,
+    *,
+    checks: Sequence[str] = CHECKS,
+    factor: float = 1.0,
+    max_examples: int = 50,
+) -> None:
+    """Raise AssertionError, with the smallest problem found, unless `convolve` is a convolution.
+
+    Args:
+      convolve: called as `lax.conv_general_dilated(lhs, rhs, window_strides=..., padding=..., ...)`.
+      problems: what to try it on, by default all that lax takes in float32; see `jaxconv.testing.problems`.
+      checks: some of `CHECKS`: the value, its value under `jit`, a `vmap` over lhs, `jax.jvp`, `jax.vjp` in both
+        operands, and the forward-mode derivative of those gradients. Shapes and dtypes are checked in each.
+      factor: of the error bound, see `error_bound`; 1 for direct sums.
+      max_examples: how many problems to draw.
+
+    A kernel that swaps the sides of an uneven padding is found out, with a call to paste:
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxconv.testing import check, problems
+    >>> def mine(lhs, rhs, window_strides, padding, **rest):
+    ...     swapped = {"SAME": "SAME_LOWER", "SAME_LOWER": "SAME"}.get(padding, padding)
+    ...     return jax.lax.conv_general_dilated(lhs, rhs, window_strides, swapped, **rest)
+    >>> simple = problems(ndim=1, groups=False, lhs_dilation=False, layouts=(("NWC", "WIO", "NWC"),))
+    >>> try:
+    ...     check(mine, simple, checks=["value"])
+    ... except AssertionError as error:
+    ...     print(error)
+    value: 1 of 1 values are wrong; at (0, 0, 0) got ..., expected ... within ...
+    lhs, rhs = Problem(lhs_shape=(1, 1, 1), rhs_shape=(2, 1, 1), window_strides=(1,), padding='SAME', ...).operands()
+    out = conv_general_dilated(lhs, rhs, window_strides=(1,), padding='SAME', dimension_numbers=('NWC', 'WIO', 'NWC'))
+    """
+    if unknown := set(checks) - set(CHECKS):
+        raise ValueError(f"checks must be among {CHECKS}, got {sorted(unknown)}")
+
+    @hypothesis.settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+    )
+    @hypothesis.given(any_problem() if problems is None else problems)
+    def try_one(problem: Problem) -> None:
+        report = disagreement(convolve, problem, checks=checks, factor=factor)
+        if report:
+            raise AssertionError(f"{report}\n{problem.call}")
+
+    try_one()
+
+
+def disagreement(
+    convolve: Callable[..., jax.Array], problem: Problem, *, checks: Sequence[str] = CHECKS, factor: float = 1.0
+) -> str:
+    """What `check` finds wrong with one problem: the check's name and the first wrong value, or "".
+
+    >>> import jax
+    >>> from jaxconv.testing import Problem, disagreement
+    >>> disagreement(jax.lax.conv_general_dilated, Problem((1, 2, 5), (3, 2, 2), (1,), "SAME"))
+    ''
+    """
+
+    def conv(lhs, rhs):
+        return convolve(lhs, rhs, **problem.arguments)
+
+    lhs, rhs = problem.operands()
+    inexact = jnp.issubdtype(lhs.dtype, np.inexact)
+    for name in checks:
+        if name in _VALUES:
+            report = _VALUES[name](conv, problem, lhs, rhs, factor)
+        else:
+            report = _derivatives(conv, problem, lhs, rhs, factor, _DERIVATIVES[name]) if inexact else ""
+        if report:
+            return f"{name}: {report}"
+    return ""
+
+
+def _value(conv, problem, lhs, rhs, factor) -> str:
+    return problem.violation(conv(lhs, rhs), lhs, rhs, factor)
+
+
+def _jit(conv, problem, lhs, rhs, factor) -> str:
+    return problem.violation(jax.jit(conv)(lhs, rhs), lhs, rhs, factor)
+
+
+def _vmap(conv, problem, lhs, rhs, factor) -> str:
+    pair = jnp.stack([lhs, lhs[..., ::-1]], axis=1)
+    out = jax.jit(jax.vmap(conv, (1, None)))(pair, rhs)
+    return next(filter(None, (problem.violation(out[i], pair[:, i], rhs, factor) for i in range(2))), "")
+
+
+_VALUES = {"value": _value, "jit": _jit, "vmap": _vmap}
+
+
+def _jvp(conv):
+    return lambda lhs, rhs, dlhs, drhs, cotangent: jax.jvp(conv, (lhs, rhs), (dlhs, drhs))
+
+
+def _gradient(conv):
+    return lambda lhs, rhs, dlhs, drhs, cotangent: jax.vjp(conv, lhs, rhs)[1](cotangent)
+
+
+def _second_derivative(conv):
+    def forward_over_reverse(lhs, rhs, dlhs, drhs, cotangent):
+        return jax.jvp(lambda lhs, rhs: jax.vjp(conv, lhs, rhs)[1](cotangent), (lhs, rhs), (dlhs, drhs))[1]
+
+    return forward_over_reverse
+
+
+_DERIVATIVES = {"jvp": _jvp, "gradient": _gradient, "second derivative": _second_derivative}
+
+
+def _derivatives(conv, problem: Problem, lhs, rhs, factor, derivative: Callable[[Any], Callable]) -> str:
+    """Against the same derivative of lax's convolution, taken in double precision.
+
+    A derivative of a convolution is a sum of convolutions of the operands and tangents; the same derivative of their
+    magnitudes is the sum of the convolutions of magnitudes, which is what the error bound asks for.
+    """
+    out = jax.eval_shape(conv, lhs, rhs)
+    rng = np.random.default_rng(problem.seed + 1)
+    others = [
+        jnp.asarray(rng.standard_normal(like.shape), like.dtype)  # tangents of lhs and rhs, and a cotangent
+        for like in (lhs, rhs, out)
+    ]
+    got = jax.jit(derivative(conv))(lhs, rhs, *others)
+    low = jax.eval_shape(derivative(problem.lax), lhs, rhs, *others)
+    g = geometry_of(lhs, rhs, **problem.arguments)
+    taps, positions = int(np.prod(g.kernel)), g.batch * int(np.prod(g.out_spatial))
+    terms = max(taps * g.in_channels, taps * g.out_channels, positions)  # of the value and of the two gradients
+    with jax.enable_x64(True):
+        operands = [wide(x) for x in (lhs, rhs, *others)]
+        exact_problem = replace(problem, dtype=operands[0].dtype.name, preferred_element_type=None)
+        exactly = jax.jit(derivative(exact_problem.lax))
+        exact, magnitude = exactly(*operands), exactly(*(abs(x).astype(x.dtype) for x in operands))
+    for got_one, low_one, exact_one, most in zip(got, low, exact, magnitude, strict=True):
+        if got_one.shape != low_one.shape or got_one.dtype != low_one.dtype:
+            return f"got {got_one.dtype}{list(got_one.shape)}, expected {low_one.dtype}{list(low_one.shape)}"
+        # Twice the bound of one convolution: forward mode adds two, and each rounds.
+        allowed = 2 * error_bound(got_one.dtype, terms, factor) * np.real(most)
+        if report := first_wrong(wide(got_one), np.asarray(exact_one), allowed):
+            return report
+    return ""

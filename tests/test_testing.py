@@ -1,0 +1,185 @@
+"""The conformance kit bites: convolutions that are wrong in small ways are found, with a small call to paste."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+from jax.core import Tracer
+
+import jaxconv
+from jaxconv._geometry import geometry_of
+from jaxconv.testing import DTYPES, Problem, check, disagreement, problems
+
+right = lax.conv_general_dilated
+
+
+def scaled(lhs, rhs, **arguments):
+    return right(lhs, rhs, **arguments) * jnp.asarray(1.01, lhs.dtype)
+
+
+def padding_swapped(lhs, rhs, **arguments):
+    pairs = geometry_of(lhs, rhs, **arguments).padding
+    return right(lhs, rhs, **{**arguments, "padding": [(high, low) for low, high in pairs]})
+
+
+def kernel_flipped(lhs, rhs, **arguments):
+    spatial = geometry_of(lhs, rhs, **arguments).dimension_numbers.rhs_spec[2:]
+    return right(lhs, jnp.flip(rhs, spatial), **arguments)
+
+
+def groups_reversed(lhs, rhs, **arguments):
+    layout = geometry_of(lhs, rhs, **arguments).out_layout
+    out = right(lhs, rhs, **arguments).reshape(layout.split)
+    return jnp.flip(out, layout.order[-2]).reshape(layout.shape)
+
+
+def dilation_ignored(lhs, rhs, **arguments):
+    out = jax.eval_shape(lambda lhs, rhs: right(lhs, rhs, **arguments), lhs, rhs)
+    plain = {**arguments, "rhs_dilation": None}
+    got = right(lhs, rhs, **plain)
+    return got if got.shape == out.shape else right(lhs, rhs, **arguments)
+
+
+def one_off_at_the_end(lhs, rhs, **arguments):
+    out = right(lhs, rhs, **arguments)
+    return out.at[(-1,) * out.ndim].multiply(1 + 1e-4) if out.size else out
+
+
+def narrow_sum(lhs, rhs, **arguments):
+    return right(lhs.astype("bfloat16"), rhs.astype("bfloat16"), **arguments).astype(lhs.dtype)
+
+
+def wide_result(lhs, rhs, **arguments):
+    return right(lhs, rhs, **arguments).astype("float64")
+
+
+def with_gradients(scale_lhs, scale_rhs):
+    """Right values, gradients off by these factors."""
+
+    def convolve(lhs, rhs, **arguments):
+        @jax.custom_vjp
+        def conv(lhs, rhs):
+            return right(lhs, rhs, **arguments)
+
+        def backward(operands, cotangent):
+            dlhs, drhs = jax.vjp(lambda lhs, rhs: right(lhs, rhs, **arguments), *operands)[1](cotangent)
+            return scale_lhs * dlhs, scale_rhs * drhs
+
+        conv.defvjp(lambda lhs, rhs: (conv(lhs, rhs), (lhs, rhs)), backward)
+        return conv(lhs, rhs)
+
+    return convolve
+
+
+def half_a_tangent(lhs, rhs, **arguments):
+    """Right values, forward mode that forgets one operand."""
+
+    @jax.custom_jvp
+    def conv(lhs, rhs):
+        return right(lhs, rhs, **arguments)
+
+    @conv.defjvp
+    def _(primals, tangents):
+        return conv(*primals), right(tangents[0], primals[1], **arguments)
+
+    return conv(lhs, rhs)
+
+
+def wrong_under_vmap(lhs, rhs, **arguments):
+    """Every image gets the result of the first."""
+
+    @jax.custom_batching.custom_vmap
+    def conv(lhs, rhs):
+        return right(lhs, rhs, **arguments)
+
+    @conv.def_vmap
+    def _(size, batched, lhs, rhs):
+        out = conv(lhs[0] if batched[0] else lhs, rhs[0] if batched[1] else rhs)
+        return jnp.broadcast_to(out, (size, *out.shape)), True
+
+    return conv(lhs, rhs)
+
+
+def wrong_under_jit(lhs, rhs, **arguments):
+    out = right(lhs, rhs, **arguments)
+    return 2 * out if isinstance(lhs, Tracer) else out
+
+
+WRONG = {
+    scaled: "value",
+    padding_swapped: "value",
+    kernel_flipped: "value",
+    groups_reversed: "value",
+    dilation_ignored: "value",
+    one_off_at_the_end: "value",
+    narrow_sum: "value",
+    wide_result: "value",
+    with_gradients(1.01, 1): "gradient",
+    with_gradients(1, 1.01): "gradient",
+    half_a_tangent: "jvp",
+    wrong_under_vmap: "vmap",
+    wrong_under_jit: "jit",
+}
+
+
+@pytest.mark.parametrize("convolve, found_by", WRONG.items(), ids=[f"{f.__name__} {name}" for f, name in WRONG.items()])
+def test_wrong_convolutions_are_caught(convolve, found_by):
+    with pytest.raises(AssertionError, match=f"^{found_by}: ") as caught:
+        check(convolve, checks=[found_by], max_examples=100)
+    _, operands, call = str(caught.value).splitlines()
+    shapes = {"Problem": Problem, "conv_general_dilated": right}
+    exec(f"{operands}\n{call}", shapes)  # what is printed can be pasted
+    assert shapes["lhs"].size <= 64 and shapes["rhs"].size <= 64, "the example shown to a person should be small"
+    assert not re.search("seed=[1-9]...", operands), "and free of what does not matter"
+
+
+@pytest.mark.parametrize("convolve", [right, jaxconv.conv_general_dilated])
+def test_right_convolutions_pass(convolve):
+    check(convolve, problems(dtypes=DTYPES), max_examples=15)
+
+
+def test_a_narrow_convolution_is_tried_on_what_it_takes():
+    def only_this(lhs, rhs, window_strides, padding, dimension_numbers, **rest):
+        assert dimension_numbers == ("NHWC", "HWIO", "NHWC") and window_strides == (1, 1) and lhs.size
+        assert set(rest.values()) <= {None, 1}
+        return right(lhs, rhs, window_strides, padding, dimension_numbers=dimension_numbers)
+
+    narrow = problems(
+        ndim=2,
+        groups=False,
+        empty=False,
+        strides=False,
+        lhs_dilation=False,
+        rhs_dilation=False,
+        preferred_element_type=False,
+        layouts=(("NHWC", "HWIO", "NHWC"),),
+    )
+    check(only_this, narrow, checks=["value", "gradient"], max_examples=5)
+
+
+def test_an_error_of_the_convolution_is_passed_on():
+    def fails(lhs, rhs, **arguments):
+        raise NotImplementedError("no idea")
+
+    with pytest.raises(NotImplementedError, match="no idea"):
+        check(fails)
+
+
+def test_unknown_checks_are_refused():
+    with pytest.raises(ValueError, match=r"checks must be among .*, got \['speed'\]"):
+        check(right, checks=["speed"])
+
+
+def test_nan_is_not_close_to_anything():
+    problem = Problem((1, 1, 3), (1, 1, 1), (1,), "VALID")
+    lhs, rhs = problem.operands()
+    assert "1 of 3 values are wrong; at (0, 0, 1) got nan" in problem.violation(
+        problem.lax(lhs, rhs).at[0, 0, 1].set(jnp.nan), lhs, rhs
+    )
+
+
+def test_integers_have_no_derivatives_to_check():
+    problem = Problem((1, 1, 3), (1, 1, 1), (1,), "VALID", dtype="int32")
+    assert disagreement(right, problem) == ""
