@@ -7,13 +7,11 @@ Runs each layer under bounds from 1 to 64 MiB, alone in this process, float32, r
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 from pathlib import Path
 
 import jax
 import numpy as np
+from _environment import environment
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -52,13 +50,7 @@ def main() -> None:
         _, cost = measure(conv, lhs, rhs)
         rows.append({"layer": layer, "bound": bound, "used": cost.workspace, "times": cost.times, "median": cost.run})
 
-    environment = {
-        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
-    }
-    options.out.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
+    options.out.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
 
     table = Table(title="im2col forward, median ms (MiB used) under each bound")
     table.add_column("layer")
