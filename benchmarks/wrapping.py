@@ -82,12 +82,15 @@ def main() -> None:
         command = [sys.executable, __file__, "--dispatch", name]
         eager[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     cases = [(layer, direction, name) for layer in LAYERS for direction in DIRECTIONS for name in jaxconv.ALGORITHMS]
-    compiling = [
-        {"layer": layer, "direction": direction, "algorithm": name}
-        | {"seconds": compile_seconds(LAYERS[layer], direction, name)}
+    compiling = {
+        (layer, direction, name): compile_seconds(LAYERS[layer], direction, name)
         for layer, direction, name in track(cases, description="compiling")
+    }
+    rows = [
+        dict(zip(("layer", "direction", "algorithm", "seconds"), (*case, seconds), strict=True))
+        for case, seconds in compiling.items()
     ]
-    result = {"environment": environment(), "eager": eager, "compiling": compiling}
+    result = {"environment": environment(), "eager": eager, "compiling": rows}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
     console = Console(width=110)
@@ -106,10 +109,10 @@ def main() -> None:
         table.add_column(column)
     for name in jaxconv.ALGORITHMS:
         for direction in DIRECTIONS:
-            rows = [row for row in compiling if (row["algorithm"], row["direction"]) == (name, direction)]
-            longest = max(rows, key=lambda row: row["seconds"])
-            median = statistics.median(row["seconds"] for row in rows)
-            table.add_row(name, direction, f"{median:.2f}", f"{longest['seconds']:.2f}", longest["layer"])
+            seconds = {layer: compiling[layer, direction, name] for layer in LAYERS}
+            longest = max(seconds, key=seconds.__getitem__)
+            median = statistics.median(seconds.values())
+            table.add_row(name, direction, f"{median:.2f}", f"{seconds[longest]:.2f}", longest)
     console.print(table)
 
 
