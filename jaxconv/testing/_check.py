@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from math import prod
 
 import hypothesis
 import jax
@@ -88,15 +88,13 @@ def disagreement(
         return convolve(lhs, rhs, **problem.arguments)
 
     lhs, rhs = problem.operands()
-    inexact = jnp.issubdtype(lhs.dtype, np.inexact)
-    for name in checks:
-        if name in _VALUES:
-            report = _VALUES[name](conv, problem, lhs, rhs, factor)
-        else:
-            report = _derivatives(conv, problem, lhs, rhs, factor, _DERIVATIVES[name]) if inexact else ""
-        if report:
+    for name in CHECKS:
+        if name in checks and name in _VALUES and (report := _VALUES[name](conv, problem, lhs, rhs, factor)):
             return f"{name}: {report}"
-    return ""
+    derivatives = [name for name in CHECKS if name in checks and name in _DERIVATIVES]
+    if not derivatives or not jnp.issubdtype(lhs.dtype, np.inexact):
+        return ""
+    return _derivatives(conv, problem, lhs, rhs, factor, derivatives)
 
 
 def _value(conv, problem, lhs, rhs, factor) -> str:
@@ -116,51 +114,56 @@ def _vmap(conv, problem, lhs, rhs, factor) -> str:
 _VALUES = {"value": _value, "jit": _jit, "vmap": _vmap}
 
 
-def _jvp(conv):
-    return lambda lhs, rhs, dlhs, drhs, cotangent: jax.jvp(conv, (lhs, rhs), (dlhs, drhs))
+def _jvp(conv, lhs, rhs, dlhs, drhs, cotangent):
+    return jax.jvp(conv, (lhs, rhs), (dlhs, drhs))
 
 
-def _gradient(conv):
-    return lambda lhs, rhs, dlhs, drhs, cotangent: jax.vjp(conv, lhs, rhs)[1](cotangent)
+def _gradient(conv, lhs, rhs, dlhs, drhs, cotangent):
+    return jax.vjp(conv, lhs, rhs)[1](cotangent)
 
 
-def _second_derivative(conv):
-    def forward_over_reverse(lhs, rhs, dlhs, drhs, cotangent):
-        return jax.jvp(lambda lhs, rhs: jax.vjp(conv, lhs, rhs)[1](cotangent), (lhs, rhs), (dlhs, drhs))[1]
-
-    return forward_over_reverse
+def _second_derivative(conv, lhs, rhs, dlhs, drhs, cotangent):
+    """Forward over reverse."""
+    return jax.jvp(lambda lhs, rhs: jax.vjp(conv, lhs, rhs)[1](cotangent), (lhs, rhs), (dlhs, drhs))[1]
 
 
 _DERIVATIVES = {"jvp": _jvp, "gradient": _gradient, "second derivative": _second_derivative}
 
 
-def _derivatives(conv, problem: Problem, lhs, rhs, factor, derivative: Callable[[Any], Callable]) -> str:
-    """Against the same derivative of lax's convolution, taken in double precision.
+def _derivatives(conv, problem: Problem, lhs, rhs, factor, names: list[str]) -> str:
+    """Against the same derivatives of lax's convolution, taken in double precision.
 
     A derivative of a convolution is a sum of convolutions of the operands and tangents; the same derivative of their
     magnitudes is the sum of the convolutions of magnitudes, which is what the error bound asks for.
     """
+
+    def of(conv):
+        """All in one program, which is compiled once."""
+        return lambda *arrays: {name: _DERIVATIVES[name](conv, *arrays) for name in names}
+
     out = jax.eval_shape(conv, lhs, rhs)
     rng = np.random.default_rng(problem.seed + 1)
     others = [
         jnp.asarray(rng.standard_normal(like.shape), like.dtype)  # tangents of lhs and rhs, and a cotangent
         for like in (lhs, rhs, out)
     ]
-    got = jax.jit(derivative(conv))(lhs, rhs, *others)
-    low = jax.eval_shape(derivative(problem.lax), lhs, rhs, *others)
+    got = jax.jit(of(conv))(lhs, rhs, *others)
+    low = jax.eval_shape(of(problem.lax), lhs, rhs, *others)
     g = geometry_of(lhs, rhs, **problem.arguments)
-    taps, positions = int(np.prod(g.kernel)), g.batch * int(np.prod(g.out_spatial))
+    taps, positions = prod(g.kernel), g.batch * prod(g.out_spatial)
     terms = max(taps * g.in_channels, taps * g.out_channels, positions)  # of the value and of the two gradients
     with jax.enable_x64(True):
         operands = [wide(x) for x in (lhs, rhs, *others)]
         exact_problem = replace(problem, dtype=operands[0].dtype.name, preferred_element_type=None)
-        exactly = jax.jit(derivative(exact_problem.lax))
-        exact, magnitude = exactly(*operands), exactly(*(abs(x).astype(x.dtype) for x in operands))
-    for got_one, low_one, exact_one, most in zip(got, low, exact, magnitude, strict=True):
-        if got_one.shape != low_one.shape or got_one.dtype != low_one.dtype:
-            return f"got {got_one.dtype}{list(got_one.shape)}, expected {low_one.dtype}{list(low_one.shape)}"
-        # Twice the bound of one convolution: forward mode adds two, and each rounds.
-        allowed = 2 * error_bound(got_one.dtype, terms, factor) * np.real(most)
-        if report := first_wrong(wide(got_one), np.asarray(exact_one), allowed):
-            return report
+        exactly = jax.jit(of(exact_problem.lax))
+        exact = jax.tree.map(np.asarray, exactly(*operands))
+        magnitude = jax.tree.map(np.asarray, exactly(*(abs(x).astype(x.dtype) for x in operands)))
+    for name in names:
+        for one, like, value, most in zip(got[name], low[name], exact[name], magnitude[name], strict=True):
+            if one.shape != like.shape or one.dtype != like.dtype:
+                return f"{name}: got {one.dtype}{list(one.shape)}, expected {like.dtype}{list(like.shape)}"
+            # Twice the bound of one convolution: forward mode adds two, and each rounds.
+            allowed = 2 * error_bound(one.dtype, terms, factor) * np.real(most)
+            if report := first_wrong(wide(one), value, allowed):
+                return f"{name}: {report}"
     return ""
