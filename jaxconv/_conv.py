@@ -1,48 +1,20 @@
-"""The one convolution primitive and the public function that binds it.
-
-Everything JAX must know of a convolution besides how to compute it (its result's type, its derivatives, how it batches)
-is lax's own knowledge: do it to lax's convolution, then put ours back. The derivatives and the batched forms of a
-convolution are convolutions again, so "putting ours back" is one rewriting rule:
-
-    lax's convolution, parameters p   ->   ours, parameters p and the algorithm that was asked for
-"""
+"""The convolution that users call, and the one for code that calls lax's."""
 
 from collections.abc import Callable, Sequence
-from functools import cache, partial, wraps
+from functools import wraps
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax import lax
-from jax.core import ShapedArray, Tracer
-from jax.extend.core import JaxprEqn, Primitive
-from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
-from jax.interpreters import ad, batching, mlir
+from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
-from ._algorithms import ALGORITHMS
-from ._geometry import Geometry
-from ._rewrite import Rule, rewrite
-from ._select import check_request, choose
+from ._primitive import PARAMETERS, ours
+from ._rewrite import rewrite
+from ._select import check_request
 
 F = TypeVar("F", bound=Callable)
-
-conv_p = Primitive("jaxconv")
-
-
-@cache
-def _ours(request: str | None, strict: bool = False) -> Rule:
-    """The rule: lax's convolution becomes ours. A strict one raises where the request cannot be met."""
-
-    def rule(equation: JaxprEqn) -> JaxprEqn:
-        if equation.primitive is not lax_conv_p:
-            return equation
-        if strict:
-            lhs, rhs = (var.aval for var in equation.invars)
-            check_request(request, Geometry.from_params(lhs, rhs, equation.params))
-        return equation.replace(primitive=conv_p, params={**equation.params, "algorithm": request})
-
-    return rule
 
 
 def conv_general_dilated(
@@ -130,7 +102,7 @@ def _convolve(lhs, rhs, *, algorithm, **arguments):
     def call(lhs, rhs):
         return lax.conv_general_dilated(lhs, rhs, **arguments)
 
-    return rewrite(call, _ours(algorithm, strict=True))(lhs, rhs)
+    return rewrite(call, ours(algorithm, strict=True))(lhs, rhs)
 
 
 def _frozen(value: Any) -> Any:
@@ -141,11 +113,7 @@ def _frozen(value: Any) -> Any:
 
 
 # Outside of any trace, jit's cache spares reading the arguments again: it is keyed by them and by JAX's settings.
-_ARGUMENTS = (
-    "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
-    "precision preferred_element_type out_sharding algorithm"
-).split()
-_convolve_eagerly = jax.jit(_convolve, static_argnames=_ARGUMENTS)
+_convolve_eagerly = jax.jit(_convolve, static_argnames=PARAMETERS)
 
 
 def accelerate(f: F, *, algorithm: str | None = None) -> F:
@@ -159,7 +127,8 @@ def accelerate(f: F, *, algorithm: str | None = None) -> F:
 
     Args:
       f: any function. Arrays among its arguments and results may sit in any pytree; other arguments (numbers, strings,
-        None, functions) reach `f` as they are.
+        None, functions) reach `f` as they are. As under `jax.jit`, changes that `f` makes to its arguments in place are
+        lost: a flax.nnx model goes in as its state and comes out as its state.
       algorithm: as in `conv_general_dilated`, for all convolutions; those it cannot do use "xla".
 
     Returns:
@@ -173,75 +142,4 @@ def accelerate(f: F, *, algorithm: str | None = None) -> F:
     (4, 3, 3, 3)
     """
     check_request(algorithm)
-    return wraps(f)(rewrite(f, _ours(algorithm)))  # pyright: ignore[reportReturnType] (same signature)
-
-
-def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
-    """What computes the convolution, chosen for what it has become, and whether that is lax's primitive.
-
-    The operands are looked at for their shapes only.
-    """
-    geometry = Geometry.from_params(lhs, rhs, params)
-    name = choose(algorithm, geometry)
-    if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
-        return partial(lax_conv_p.bind, **params), True
-    if 0 in (*lhs.shape, *rhs.shape, geometry.macs):  # nothing to add up, and nothing to index into
-        return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype), False
-    convolve = ALGORITHMS[name].convolve
-    return lambda lhs, rhs: convolve(lhs, rhs, geometry), False
-
-
-def _lower(context, lhs, rhs, *, algorithm, **params):
-    lhs_aval, rhs_aval = context.avals_in
-    compute, is_lax = _computation(lhs_aval, rhs_aval, algorithm, params)
-    if not is_lax:
-        # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
-        # the algorithm from mixing them with arrays it makes.
-        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]
-        context = context.replace(avals_in=plain)
-    return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
-
-
-@partial(jax.jit, static_argnames=_ARGUMENTS)
-def _bind_jitted(lhs, rhs, **params):
-    return conv_p.bind(lhs, rhs, **params)
-
-
-@conv_p.def_impl
-def _evaluate(lhs, rhs, **params):
-    # Under `jax.disable_jit` a jitted bind would come straight back here.
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-        compute, _ = _computation(lhs, rhs, params.pop("algorithm"), params)
-        return compute(lhs, rhs)
-    return _bind_jitted(lhs, rhs, **params)
-
-
-@conv_p.def_effectful_abstract_eval
-def _abstract(lhs, rhs, *, algorithm, **params):
-    result = lax_conv_p.abstract_eval(lhs, rhs, **params)
-    Geometry.from_params(lhs, rhs, params).check()
-    return result
-
-
-def _transpose_lhs(cotangent, lhs, rhs, *, algorithm, **params):
-    def transposed(cotangent, rhs):
-        return jax.linear_transpose(lambda lhs: lax_conv_p.bind(lhs, rhs, **params), lhs.aval)(cotangent)[0]
-
-    return rewrite(transposed, _ours(algorithm))(cotangent, rhs)
-
-
-def _transpose_rhs(cotangent, lhs, rhs, *, algorithm, **params):
-    def transposed(cotangent, lhs):
-        return jax.linear_transpose(lambda rhs: lax_conv_p.bind(lhs, rhs, **params), rhs.aval)(cotangent)[0]
-
-    return rewrite(transposed, _ours(algorithm))(cotangent, lhs)
-
-
-def _batch(operands, axes, *, algorithm, **params):
-    batched = jax.vmap(lambda lhs, rhs: lax_conv_p.bind(lhs, rhs, **params), in_axes=axes)
-    return rewrite(batched, _ours(algorithm))(*operands), 0
-
-
-ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
-batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, _lower)
+    return wraps(f)(rewrite(f, ours(algorithm)))  # pyright: ignore[reportReturnType] (same signature)

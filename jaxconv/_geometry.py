@@ -11,77 +11,17 @@ which of the caller's axes hides the group: lax keeps it as the slower part of t
 of the batch axis for batch groups. `Layout` knows where, so no algorithm has to.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-
-class Layout(NamedTuple):
-    """Where the caller's array keeps the canonical axes.
-
-    Splitting the group off its axis is a free reshape. The transposition to canonical order is not free, so it is done
-    for the part that is read, never for the whole array.
-
-    Attributes:
-      shape: the caller's shape.
-      split: the same shape with the group axis split off, in the caller's order.
-      order: canonical axis `i` is axis `order[i]` of `split`.
-    """
-
-    shape: tuple[int, ...]
-    split: tuple[int, ...]
-    order: tuple[int, ...]
-
-    def read(self, array: jax.Array, starts: tuple, sizes: tuple[int, ...]) -> jax.Array:
-        """The canonical block of shape `sizes` that begins at canonical index `starts` (clamped, never wrapped)."""
-        stored = [0] * len(self.order), [0] * len(self.order)
-        for axis, start, size in zip(self.order, starts, sizes, strict=True):
-            stored[0][axis], stored[1][axis] = start, size
-        # The barrier keeps what is done to the block from being done, once and ahead of the loop, to the whole array:
-        # XLA:CPU computes bfloat16 in float32, slicing included, and would widen the operand.
-        array, first = lax.optimization_barrier((array, stored[0]))
-        block = lax.dynamic_slice(array.reshape(self.split), first, stored[1], allow_negative_indices=False)
-        return block.transpose(self.order)
-
-    def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
-        """`array` with the canonical `block` stored at canonical index `starts`."""
-        stored = np.argsort(self.order)
-        split = lax.dynamic_update_slice(
-            _bits(array).reshape(self.split),
-            _bits(block).transpose(stored),
-            [starts[axis] for axis in stored],
-            allow_negative_indices=False,
-        )
-        return lax.bitcast_convert_type(split.reshape(self.shape), array.dtype)
-
-
-def _bits(array: jax.Array) -> jax.Array:
-    """Floats narrower than 32 bits as unsigned integers, anything else as it is.
-
-    XLA:CPU would write a block of such floats into a float32 copy of the whole array.
-    """
-    if jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize < 4:
-        return lax.bitcast_convert_type(array, f"uint{8 * array.dtype.itemsize}")
-    return array
-
-
-def _layout(spec: Sequence[int], axes: list[list[str]], sizes: dict[str, int]) -> Layout:
-    """The caller's axis `spec[i]` holds the canonical axes named in `axes[i]`, slowest first; `sizes` is in canonical
-    order."""
-    stored = [axes[list(spec).index(axis)] for axis in range(len(spec))]
-    names = [name for axis in stored for name in axis]
-    return Layout(
-        shape=tuple(prod(sizes[name] for name in axis) for axis in stored),
-        split=tuple(sizes[name] for name in names),
-        order=tuple(names.index(name) for name in sizes),
-    )
+from ._layout import Layout, place
 
 
 @dataclass(frozen=True)
@@ -237,21 +177,21 @@ class Geometry:
         space = _numbered(self.spatial)
         sizes = {"n": self.batch, **space, "g": self.groups, "c": self.in_channels}
         grouped = [["g", "n"], ["c"]] if self.batch_grouped else [["n"], ["g", "c"]]
-        return _layout(self.dimension_numbers.lhs_spec, [*grouped, *([name] for name in space)], sizes)
+        return place(self.dimension_numbers.lhs_spec, [*grouped, *([name] for name in space)], sizes)
 
     @cached_property
     def rhs_layout(self) -> Layout:
         """rhs [*K, C, G, O] in the caller's array."""
         space = _numbered(self.kernel)
         sizes = {**space, "c": self.in_channels, "g": self.groups, "o": self.out_channels}
-        return _layout(self.dimension_numbers.rhs_spec, [["g", "o"], ["c"], *([name] for name in space)], sizes)
+        return place(self.dimension_numbers.rhs_spec, [["g", "o"], ["c"], *([name] for name in space)], sizes)
 
     @cached_property
     def out_layout(self) -> Layout:
         """out [N, *S', G, O] in the caller's array."""
         space = _numbered(self.out_spatial)
         sizes = {"n": self.batch, **space, "g": self.groups, "o": self.out_channels}
-        return _layout(self.dimension_numbers.out_spec, [["n"], ["g", "o"], *([name] for name in space)], sizes)
+        return place(self.dimension_numbers.out_spec, [["n"], ["g", "o"], *([name] for name in space)], sizes)
 
 
 def _numbered(sizes: tuple[int, ...]) -> dict[str, int]:
