@@ -57,8 +57,15 @@ def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.
         return partial(lax_conv_p.bind, **params), True
     if 0 in (*lhs.shape, *rhs.shape, geometry.macs):  # nothing to add up, and nothing to index into
         return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype), False
-    convolve = ALGORITHMS[name].convolve
-    return lambda lhs, rhs: convolve(lhs, rhs, geometry), False
+
+    def compute(lhs, rhs):
+        out = ALGORITHMS[name].convolve(lhs, rhs, geometry)
+        promised = geometry.out_layout.shape, geometry.out_dtype
+        if (out.shape, out.dtype.name) != promised:  # JAX would run on, with arrays that are not what they say
+            raise TypeError(f"algorithm {name!r} gave {out.dtype.name}{list(out.shape)}, promised are {promised}")
+        return out
+
+    return compute, False
 
 
 def _lower(context, lhs, rhs, *, algorithm, **params):

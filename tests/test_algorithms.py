@@ -10,7 +10,8 @@ from jax import lax
 import jaxconv
 from jaxconv import ALGORITHMS
 from jaxconv._accuracy import ERROR_FACTOR
-from jaxconv.testing import DTYPES, Problem, disagreement, problems
+from jaxconv._algorithms import Algorithm
+from jaxconv.testing import DTYPES, WIDER, Problem, disagreement, problems
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
@@ -48,6 +49,35 @@ def test_batched(algorithm, problem):
     for i in range(2):
         for j in range(3):
             assert not problem.violation(got[j, i], pair[:, i], three[..., j], ERROR_FACTOR[algorithm])
+
+
+TYPES = [(dtype, wider) for dtype in DTYPES for wider in (None, *WIDER.get(dtype, []))]
+
+
+@every_algorithm
+@pytest.mark.parametrize("dtype, preferred", TYPES, ids=[f"{dtype} {wider or ''}".strip() for dtype, wider in TYPES])
+def test_the_result_has_the_type_it_is_said_to_have(algorithm, dtype, preferred):
+    problem = Problem((2, 2, 3), (2, 2, 2), (1,), "SAME", dtype=dtype, preferred_element_type=preferred)
+    lhs, rhs = problem.operands()
+    f = jax.jit(conv(problem, algorithm))
+    said = f.eval_shape(lhs, rhs)
+    out = f(lhs, rhs)
+    assert np.asarray(out).dtype == out.dtype == said.dtype == problem.lax(lhs, rhs).dtype == (preferred or dtype)
+    assert out.nbytes == said.size * said.dtype.itemsize
+
+
+def test_an_algorithm_that_breaks_its_promise_is_stopped(monkeypatch):
+    forgets = Algorithm(lambda lhs, rhs, geometry: lax.conv(lhs, rhs, (1,), "VALID"), lambda geometry: "")
+    monkeypatch.setitem(ALGORITHMS, "forgets", forgets)
+    with pytest.raises(TypeError, match="algorithm 'forgets' gave float32.* promised are .*'float64'"):
+        jaxconv.conv_general_dilated(
+            jnp.ones((1, 1, 5), "float32"),
+            jnp.ones((1, 1, 2), "float32"),
+            (1,),
+            "VALID",
+            preferred_element_type="float64",
+            algorithm="forgets",
+        )
 
 
 def test_every_algorithm_states_its_error():

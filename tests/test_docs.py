@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -53,6 +55,14 @@ def test_notebook_runs(path, tmp_path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code), "commit the notebook with its outputs"
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
+def test_needs_nothing_but_jax_and_numpy():
+    """What the extras bring is not there: the library imports all the same."""
+    extras = ("hypothesis", "matplotlib", "rich", "sklearn", "flax", "torch", "scipy.signal", "pytest")
+    script = f"import sys; sys.modules |= dict.fromkeys({extras}); import jaxconv; print(jaxconv.__doc__)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 def test_there_are_notebooks():

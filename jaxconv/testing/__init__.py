@@ -11,4 +11,5 @@ from ._check import check as check
 from ._check import disagreement as disagreement
 from ._problem import Problem as Problem
 from ._strategy import DTYPES as DTYPES
+from ._strategy import WIDER as WIDER
 from ._strategy import problems as problems
