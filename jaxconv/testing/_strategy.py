@@ -59,10 +59,11 @@ def problems(
       preferred_element_type: whether to ask for wider results.
       layouts: to draw `dimension_numbers` from, for a fixed `ndim`; None draws any order of the axes.
 
+    >>> import hypothesis
     >>> from jaxconv.testing import problems
-    >>> nhwc = problems(ndim=2, groups=False, layouts=(("NHWC", "HWIO", "NHWC"),))
-    >>> type(nhwc.example()).__name__  # doctest: +SKIP
-    'Problem'
+    >>> channels_last = problems(ndim=2, layouts=(("NHWC", "HWIO", "NHWC"),))
+    >>> hypothesis.find(channels_last, lambda problem: problem.feature_group_count > 1)
+    Problem(lhs_shape=(1, 1, 1, 2), rhs_shape=(1, 1, 1, 2), window_strides=(1, 1), padding='VALID', ...)
     """
     switches = {
         "groups": groups,
