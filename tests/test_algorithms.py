@@ -52,6 +52,7 @@ def test_batched(algorithm, problem):
 
 
 TYPES = [(dtype, wider) for dtype in DTYPES for wider in (None, *WIDER.get(dtype, []))]
+TYPES.append(("complex64", "complex128"))
 
 
 @every_algorithm
@@ -64,6 +65,17 @@ def test_the_result_has_the_type_it_is_said_to_have(algorithm, dtype, preferred)
     out = f(lhs, rhs)
     assert np.asarray(out).dtype == out.dtype == said.dtype == problem.lax(lhs, rhs).dtype == (preferred or dtype)
     assert out.nbytes == said.size * said.dtype.itemsize
+
+
+@every_algorithm
+def test_wider_complex_results(algorithm):
+    """lax rounds on the way (see `jaxconv.testing.WIDER`); the others are as exact as the type they return."""
+    problem = Problem((2, 3, 9), (4, 3, 3), (1,), "SAME", dtype="complex64", preferred_element_type="complex128")
+    lhs, rhs = problem.operands()
+    out = conv(problem, algorithm)(lhs, rhs)
+    lax_rounds = problem.violation(out, lhs, rhs)
+    assert bool(lax_rounds) == (algorithm == "xla")
+    assert not problem.violation(out, lhs, rhs, factor=2.0**29)  # as a complex64 result would be judged
 
 
 def test_an_algorithm_that_breaks_its_promise_is_stopped(monkeypatch):
