@@ -15,7 +15,7 @@ DTYPES = (
 )
 
 # What lax accepts as `preferred_element_type` for operands of each type. It also accepts complex128 for complex64, but
-# forms complex products by three real ones and on the way rounds sums of real and imaginary parts to the operands' type.
+# forms complex products by three real ones and so rounds sums of real and imaginary parts to the operands' type.
 # That result is no more exact than a complex64 one, by which nobody should be judged.
 WIDER = {
     "float16": ["float32"],
