@@ -119,7 +119,7 @@ _convolve_eagerly = jax.jit(_convolve, static_argnames=PARAMETERS)
 def accelerate(f: F, *, algorithm: str | None = None) -> F:
     """`f` with every `lax.conv_general_dilated` in it replaced by `jaxconv.conv_general_dilated`.
 
-    Whoever wrote `f` need not know: the convolutions of flax, Equinox, Keras or Haiku layers are found where they are,
+    Whoever wrote `f` need not know: the convolutions in layers of flax, Equinox or Keras are found where they are,
     inside `jit`, `vmap`, `grad`, `scan`, `while_loop`, `cond`, `checkpoint`, `shard_map` and custom derivatives. Apply
     it outermost, to the whole training step rather than to the model: `accelerate(grad(loss))` reaches backward
     convolutions that are already there in the program it sees, while `grad(accelerate(loss))` leaves those alone that a
