@@ -8,6 +8,7 @@ import os
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 4)
@@ -15,4 +16,13 @@ jax.config.update("jax_num_cpu_devices", 4)
 # A compile costs far more than a convolution of test size, so examples are few and deadlines are off.
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("deep", max_examples=500, deadline=None)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+hypothesis.settings.load_profile(PROFILE)
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """Hundreds of examples leave as many compiled programs behind, which nobody will run again."""
+    yield
+    if PROFILE == "deep":
+        jax.clear_caches()
