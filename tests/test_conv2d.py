@@ -128,8 +128,7 @@ def test_layer_arguments(algorithm):
 
 
 def test_layer_is_a_pytree_made_from_its_key():
-    make = lambda seed: Conv2d.init(jax.random.key(seed), 3, 2, 4)  # noqa: E731
-    same, again, other = make(0), make(0), make(1)
+    same, again, other = (Conv2d.init(jax.random.key(seed), 3, 2, 4) for seed in (0, 0, 1))
     assert [leaf.shape for leaf in jax.tree.leaves(same)] == [(3, 3, 2, 4)]
     np.testing.assert_array_equal(same.w, again.w)
     assert (same.w != other.w).any()

@@ -140,4 +140,4 @@ def _layouts(space: str) -> st.SearchStrategy[tuple[str, str, str] | None]:
     first = ("NC" + space, "OI" + space, "NC" + space)
     last = ("N" + space + "C", space + "IO", "N" + space + "C")
     anyhow = st.tuples(*(st.permutations(letters).map("".join) for letters in first))
-    return st.one_of(st.just(None), st.just(first), st.just(last), anyhow)  # type: ignore[return-value]
+    return st.one_of(st.just(None), st.just(first), st.just(last), anyhow)
