@@ -38,7 +38,6 @@ class Geometry:
       strides, lhs_dilation, rhs_dilation: one positive integer for each spatial axis.
       padding: (low, high) for each spatial axis, counted on the dilated input; negative values crop.
       dtype: name of the operands' type.
-      out_dtype: name of the result's type: `preferred_element_type`, or `dtype` where none was given.
       precision, preferred_element_type: as lax keeps them after normalising.
       dimension_numbers: lax's `ConvDimensionNumbers`.
       batch_grouped: whether G counts batch groups (otherwise feature groups).
@@ -55,7 +54,6 @@ class Geometry:
     lhs_dilation: tuple[int, ...]
     rhs_dilation: tuple[int, ...]
     dtype: str
-    out_dtype: str
     precision: Any
     preferred_element_type: str | None
     dimension_numbers: lax.ConvDimensionNumbers
@@ -81,7 +79,6 @@ class Geometry:
             lhs_dilation=tuple(params["lhs_dilation"]),
             rhs_dilation=tuple(params["rhs_dilation"]),
             dtype=jnp.dtype(lhs.dtype).name,
-            out_dtype=jnp.dtype(lhs.dtype if preferred is None else preferred).name,
             precision=params["precision"],
             preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
             dimension_numbers=numbers,
@@ -124,6 +121,11 @@ class Geometry:
         """Whether a size is an expression rather than a number, as under `jax.export.symbolic_shape`."""
         sizes = (self.batch, *self.spatial, self.groups, self.in_channels, *self.kernel, self.out_channels)
         return not all(isinstance(size, int) for size in (*sizes, *(side for pair in self.padding for side in pair)))
+
+    @property
+    def out_dtype(self) -> str:
+        """Name of the result's type: `preferred_element_type`, or `dtype` where none was given."""
+        return self.preferred_element_type or self.dtype
 
     @property
     def ndim(self) -> int:

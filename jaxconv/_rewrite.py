@@ -88,7 +88,7 @@ def _rewrite_param(value: Any, rule: Rule) -> Any:
             return value
         known = _rewritten.setdefault(value, {})
         return known.setdefault(rule, value.replace(jaxpr=inner))
-    if isinstance(value, (tuple, list)) and type(value) in (tuple, list):
+    if type(value) in (tuple, list):
         items = [_rewrite_param(item, rule) for item in value]
         changed = any(new is not old for new, old in zip(items, value, strict=True))
         return type(value)(items) if changed else value
