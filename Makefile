@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-deep lint clean
+.PHONY: demo bench test test-deep lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m jaxconv demo
+
+bench: $(VENV)/.benchmarks
+	$(BIN)/python -m jaxconv bench --out benchmarks/core.json --markdown benchmarks/core.md --charts benchmarks/charts
 
 test: $(VENV)/.tests
 	$(BIN)/python -m pytest -n auto --maxprocesses=8

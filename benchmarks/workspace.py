@@ -11,12 +11,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from _environment import environment
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from jaxconv._algorithms import im2col
+from jaxconv._bench.environment import environment
 from jaxconv._geometry import geometry_of
 from jaxconv._measure import measure
 

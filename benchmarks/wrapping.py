@@ -3,7 +3,7 @@
     python benchmarks/wrapping.py [--out benchmarks/wrapping.json]
 
 Two tables: eager calls of a tiny convolution, the first and the following, each contestant in a process of its own; and
-the time to trace and compile each layer of `layers.py` in each direction with each algorithm.
+the time to trace and compile each layer of the core suite in each direction with each algorithm.
 """
 
 import argparse
@@ -16,14 +16,15 @@ from functools import partial
 from pathlib import Path
 
 import jax
-from _environment import environment
 from jax import lax
-from layers import LAYERS, Layer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import jaxconv
+from jaxconv._bench.environment import environment
+from jaxconv._bench.layer import Layer
+from jaxconv._bench.suites import CORE as LAYERS
 
 CONTESTANTS = {"lax": lax.conv_general_dilated, "jaxconv": jaxconv.conv_general_dilated} | {
     f"jaxconv, {name}": partial(jaxconv.conv_general_dilated, algorithm=name) for name in jaxconv.ALGORITHMS

@@ -1,0 +1,87 @@
+"""A job done by lax, or by one of our algorithms."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+
+import jax
+import numpy as np
+from jax import lax
+
+from .._algorithms import ALGORITHMS
+from .._conv import accelerate
+from .._geometry import Geometry
+from .._measure import workspace_bytes
+from .job import OPERANDS, CannotError, Job, channels_first, operands
+from .prepared import Prepared
+
+
+def function(job: Job) -> tuple[Callable, list[jax.ShapeDtypeStruct]]:
+    """lax's function of the two operands of the job's direction, and their shapes."""
+
+    def conv(lhs, rhs):
+        return lax.conv_general_dilated(lhs, rhs, **job.layer.arguments(job.layout))
+
+    shapes = (*job.layer.shapes(job.layout), job.layer.out_shape(job.layout))
+    lhs, rhs, out = (jax.ShapeDtypeStruct(shape, job.dtype) for shape in shapes)
+
+    def input_grad(out, rhs):
+        return jax.linear_transpose(lambda lhs: conv(lhs, rhs), lhs)(out)[0]
+
+    def weight_grad(lhs, out):
+        return jax.linear_transpose(lambda rhs: conv(lhs, rhs), rhs)(out)[0]
+
+    structs = {"lhs": lhs, "rhs": rhs, "out": out}
+    chosen = {"forward": conv, "input-grad": input_grad, "weight-grad": weight_grad}[job.direction]
+    return chosen, [structs[name] for name in OPERANDS[job.direction]]
+
+
+def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) -> Callable:
+    """`f` with its convolution done by the named algorithm. CannotError where that would fall back to another one."""
+    replaced = accelerate(f, algorithm=name)
+    equations = [eqn for eqn in jax.make_jaxpr(replaced)(*structs).eqns if eqn.primitive.name == "jaxconv"]
+    assert len(equations) == 1 and equations[0].params["algorithm"] == name
+    lhs, rhs = (var.aval for var in equations[0].invars)
+    if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params)):
+        raise CannotError(reason)
+    return replaced
+
+
+def prepare(backend: str, job: Job) -> Prepared:
+    """Compiled, with operands where they are to be."""
+    jax.config.update("jax_enable_x64", job.dtype == "float64")
+    f, structs = function(job)
+    if backend != "lax":
+        f = by_algorithm(backend, f, structs)
+    start = time.perf_counter()  # what was traced above, to ask, is traced again
+    compiled = jax.jit(f).lower(*structs).compile()
+    seconds = time.perf_counter() - start
+    try:
+        workspace = workspace_bytes(compiled)
+    except NotImplementedError:
+        workspace = None
+    arrays = operands(job)
+    if job.layout == "NCHW":
+        arrays = [channels_first(*pair) for pair in zip(OPERANDS[job.direction], arrays, strict=True)]
+    first, second = (jax.numpy.asarray(array, job.dtype) for array in arrays)
+    return Prepared({"": lambda: jax.block_until_ready(compiled(first, second))}, np.asarray, seconds, workspace)
+
+
+PRODUCTS = ((2048, 2048, 2048), (4096, 576, 256))  # m, k, n: square, and as im2col makes them
+
+
+@cache
+def products(dtype: str) -> Prepared:
+    """Matrix products of PRODUCTS' sizes: what the machine can do."""
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    rng = np.random.default_rng(0)
+    calls, flops = {}, {}
+    for m, k, n in PRODUCTS:
+        left, right = (jax.numpy.asarray(rng.standard_normal(shape), dtype) for shape in ((m, k), (k, n)))
+        compiled = jax.jit(jax.numpy.matmul).lower(left, right).compile()
+
+        def call(compiled=compiled, left=left, right=right):
+            return jax.block_until_ready(compiled(left, right))
+
+        calls[f"{m}x{k}x{n}"], flops[f"{m}x{k}x{n}"] = call, 2 * m * k * n
+    return Prepared(calls, flops=flops)

@@ -1,0 +1,155 @@
+"""`python -m jaxconv bench`: what can be asked for, and the way from there to a report."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from .._algorithms import ALGORITHMS
+from .job import DIRECTIONS, DTYPES, Job
+from .layer import LAYOUTS
+from .results import Results, ResultsError, Row, load, open_or_resume
+from .suites import FIXED, SUITES, suite
+
+UNASKED = ("naive", "xla")  # slow, and the same as lax: only by name
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """All that have several values can be given several times."""
+    several = {"action": "append", "metavar": "NAME"}
+    parser.add_argument("--suite", **several, help=f"default core; {', '.join(SUITES)}")
+    parser.add_argument("--batch", action="append", type=_positive, metavar="N", help="default 8; core has its own")
+    parser.add_argument("--layer", **several, help="only layers with this in their name")
+    parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="default float32")
+    parser.add_argument("--layout", action="append", choices=LAYOUTS, help="default NHWC")
+    names = ", ".join(name for name in ALGORITHMS if name not in UNASKED)
+    parser.add_argument("--algorithm", action="append", choices=ALGORITHMS, help=f"default {names}")
+    parser.add_argument("--against", action="append", choices=("lax", "torch"), help="default both")
+    parser.add_argument("--rounds", type=_positive, default=3, help="turns of each backend (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="in each turn (%(default)s)")
+    parser.add_argument("--limit", type=float, default=20.0, help="most seconds for one call (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"), help="results, resumed (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="measure again what is there")
+    parser.add_argument("--report-only", action="store_true", help="measure nothing")
+    parser.add_argument("--per-algorithm", action="store_true", help="report every backend, not only the best")
+    parser.add_argument("--all-algorithms", action="store_true", help="let the best be one of larger error, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report there")
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw charts there")
+
+
+def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Measure and report. Returns 0, or 1 if a backend failed, or 130 if interrupted. Wrong requests exit with 2."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    _check(options, parser)
+    try:
+        if options.report_only:
+            results = load(options.out)
+        elif (results := _measure(options, parser, console)) is None:
+            return 130
+    except ResultsError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    return _report(options, parser, results, console)
+
+
+def _measure(options, parser: argparse.ArgumentParser, console) -> Results | None:
+    from .environment import environment
+    from .run import Settings, measure_all
+
+    options.against = options.against or _installed(console)
+    algorithms = options.algorithm or [name for name in ALGORITHMS if name not in UNASKED]
+    chosen = jobs(options)
+    if not chosen:
+        parser.exit(
+            2, f"{parser.prog}: no layer has {' or '.join(map(repr, options.layer))} in its name; {_names(options)}\n"
+        )
+    settings = Settings(options.rounds, options.seconds, options.limit)
+    header = {"environment": environment(), "settings": settings._asdict()}
+    results = open_or_resume(options.out, header, options.fresh)
+    backends = list(dict.fromkeys([*options.against, *algorithms]))
+    console.print(f"{len(chosen)} jobs, {', '.join(backends)}; results in {options.out}", highlight=False)
+    try:
+        measure_all(chosen, backends, results, settings, console)
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. {options.out} has what was measured: the same command goes on from there.")
+        return None
+    return results
+
+
+def _report(options, parser: argparse.ArgumentParser, results: Results, console) -> int:
+    from .figures import OTHERS, failures
+    from .report import show, write_markdown
+    from .sheets import sheets
+
+    rows = [row for row in results.rows.values() if selected(row, options)]
+    if not rows:
+        parser.exit(2, f"{parser.prog}: nothing in {options.out} is what was asked for\n")
+    measured = {name for row in rows for name in row["backends"]}
+    against = [name for name in options.against or OTHERS if name in measured]
+    made = sheets(rows, against, options.all_algorithms, options.per_algorithm)
+    show(console, made)
+    if options.markdown:
+        write_markdown(options.markdown, results.header, made)
+    if options.charts:
+        from .charts import draw
+
+        console.print(f"{len(draw(options.charts, rows, options.all_algorithms))} charts in {options.charts}")
+    return int(any(failures(row) for row in rows))
+
+
+def jobs(options: argparse.Namespace) -> list[Job]:
+    """What was asked for, with defaults for what was not said, which are left in `options`."""
+    options.suite = options.suite or ["core"]
+    options.batch = options.batch or [8]
+    options.direction = options.direction or list(DIRECTIONS)
+    options.dtype, options.layout = options.dtype or ["float32"], options.layout or ["NHWC"]
+    found = [
+        Job(name, batch, layer, suite(name, batch or 1)[layer], direction, dtype, layout)
+        for name in options.suite
+        for batch in ([None] if name in FIXED else options.batch)
+        for dtype in options.dtype
+        for layout in options.layout
+        for layer in suite(name, batch or 1)
+        for direction in options.direction
+    ]
+    return [job for job in dict.fromkeys(found) if selected(job.to_json(), options)]
+
+
+def selected(row: Row, options: argparse.Namespace) -> bool:
+    """Whether a row is among what the options name; one that was not given excludes nothing."""
+    exact = all(
+        row[name] in given
+        for name in ("suite", "direction", "dtype", "layout")
+        if (given := getattr(options, name)) is not None
+    )
+    batch = options.batch is None or row["batch"] is None or row["batch"] in options.batch
+    return exact and batch and (not options.layer or any(part in row["name"] for part in options.layer))
+
+
+def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for name in options.suite or ():
+        if name not in SUITES:
+            parser.exit(2, f"{parser.prog}: there is no suite {name!r}; there are {', '.join(SUITES)}\n")
+    if not options.report_only and "torch" in (options.against or ()) and importlib.util.find_spec("torch") is None:
+        parser.exit(2, f"{parser.prog}: --against torch needs it installed: pip install 'jaxconv[benchmarks]'\n")
+
+
+def _installed(console) -> list[str]:
+    if importlib.util.find_spec("torch") is None:
+        console.print("PyTorch is not installed and left out: pip install 'jaxconv[benchmarks]'", markup=False)
+        return ["lax"]
+    return ["lax", "torch"]
+
+
+def _names(options: argparse.Namespace) -> str:
+    return "; ".join(f"{name} has {', '.join(suite(name, 1))}" for name in options.suite)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be positive, got {value}")
+    return value

@@ -1,0 +1,75 @@
+"""What a committed figure must be read with."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import jax
+
+PACKAGE = Path(__file__).parent.parent
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
+
+
+def environment() -> dict[str, str | int | None]:
+    """Commit, versions, processor, the cores this process may use, and what else decides how many threads there are."""
+    return {
+        "commit": commit(),
+        "source": source(),
+        **{name: version(name) for name in ("jax", "jaxlib", "numpy", "torch")},
+        "python": platform.python_version(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device": jax.devices()[0].device_kind,
+        "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
+    }
+
+
+def commit() -> str:
+    """The last commit that changed the package, with "-dirty" for changes since; its version where it is in none.
+
+    Not the last one of the repository: results are committed there while nothing that they depend on changes.
+    """
+    last = _git("log", "-1", "--format=%h", "--", ".")
+    if not last:
+        return f"version {version('jaxconv')}"
+    return last + ("-dirty" if _git("status", "--porcelain", "--", ".") else "")
+
+
+def source() -> str:
+    """Digest of the library's code, which tells changes apart that are in no commit."""
+    code = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] not in ("_bench", "_demo", "testing", "__main__.py"):
+            code.update(path.read_bytes())
+    return code.hexdigest()[:12]
+
+
+def version(package: str) -> str | None:
+    """As installed, None if it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """Its name as the system gives it."""
+    table = Path("/proc/cpuinfo")
+    if table.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in table.read_text().splitlines() if line.startswith("model name")
+        ]
+        return names[0] if names else platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    """What git prints, "" where there is none or it knows nothing of the package."""
+    try:
+        run = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return run.stdout.strip()

@@ -1,0 +1,51 @@
+"""A report of results: tables in the terminal, the same in Markdown, charts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .sheets import Sheet
+
+EXPLANATION = (
+    "over X: time of X by time of the best exact algorithm, above 1 is faster than X; ms: median ± half the distance of "
+    "the quartiles; of matmul: terms a second as a part of what matrix products reach on the same machine at the same "
+    "time; workspace: memory beside operands and result, as the compiler counts it."
+)
+
+
+def show(console: Console, sheets: Sequence[Sheet]) -> None:
+    """Print them."""
+    for sheet in sheets:
+        table = Table(title=escape(sheet.title), title_justify="left")
+        for i, column in enumerate(sheet.columns):
+            left = i < sheet.words or column == "worst"
+            table.add_column(column, justify="left" if left else "right", overflow="fold")
+        for cells in sheet.rows:
+            table.add_row(*map(escape, cells))
+        console.print(table)
+        for note in sheet.notes:
+            console.print(escape(note), style="bold red" if note.startswith("FAILED") else None, highlight=False)
+        console.print()
+    console.print(EXPLANATION, highlight=False)
+
+
+def write_markdown(path: Path, header: dict[str, Any], sheets: Sequence[Sheet]) -> None:
+    """The same tables, with the conditions they hold under."""
+    parts = ["# Benchmark", _conditions(header), EXPLANATION]
+    for sheet in sheets:
+        parts.append(f"## {sheet.title[0].upper()}{sheet.title[1:]}")
+        rules = ["---" if i < sheet.words or column == "worst" else "---:" for i, column in enumerate(sheet.columns)]
+        lines = [sheet.columns, rules, *sheet.rows]
+        parts.append("\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines))
+        parts += sheet.notes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(parts) + "\n")
+
+
+def _conditions(header: dict[str, Any]) -> str:
+    flat = {**header.get("environment", {}), **header.get("settings", {})}
+    return "Measured with " + ", ".join(f"{name} {value}" for name, value in flat.items() if value is not None) + "."

@@ -1,0 +1,118 @@
+"""Measures jobs: every backend in a process of its own, taking turns."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .job import Job
+from .process import Worker
+from .results import Results, Row
+
+FAILURES = {"cannot", "error"}
+COMPILING = 600.0  # seconds after which a backend is taken to hang
+PRODUCT_SECONDS = 0.1  # for each size of matrix product in each round
+AGREEMENT = {"float32": 1e-4, "bfloat16": 1e-2, "float64": 1e-9}  # relative, of sums of squares
+
+
+class Settings(NamedTuple):
+    """Rounds over the backends, seconds for each in each, and the most seconds that a first call may take."""
+
+    rounds: int = 3
+    seconds: float = 0.3
+    limit: float = 20.0
+
+
+def measure_all(
+    jobs: Iterable[Job], backends: list[str], results: Results, settings: Settings, console: Console
+) -> None:
+    """Measure what `results` does not have yet, and put it there."""
+    jobs = list(jobs)
+    workers: dict[str, Worker] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=len(jobs))
+            for job in jobs:
+                progress.update(task, description=f"{job.suite}, {job.name}, {job.direction}")
+                old = results.get(job)
+                there = list(old["backends"]) if old else []
+                wanted = [*backends, *(name for name in there if name not in backends)]
+                if set(there) != set(wanted):  # backends can be compared only if they took turns: all of them again
+                    for name in (*wanted, "matmul"):
+                        workers.setdefault(name, Worker(name))
+                    results.put(measure(job, {name: workers[name] for name in wanted}, workers["matmul"], settings))
+                progress.advance(task)
+    finally:
+        for worker in workers.values():
+            worker.stop()
+
+
+def measure(job: Job, workers: dict[str, Worker], product: Worker, settings: Settings) -> Row:
+    """One row: what each backend took, and the machine's own rate of matrix products at that time."""
+    entries = {name: _prepare(job, worker, settings) for name, worker in workers.items()}
+    samples: dict[str, dict[str, list[float]]] = {name: {} for name in workers}
+    running = [name for name, entry in entries.items() if "compile" in entry and "median" not in entry]
+    products = _prepare(job, product, settings)
+    rates = []
+    for turn in range(settings.rounds):
+        for name in [*running[turn % len(running) :], *running[: turn % len(running)]] if running else []:
+            if not FAILURES & entries[name].keys():
+                answer = workers[name].ask(COMPILING, do="time", seconds=settings.seconds)
+                for variant, times in answer.get("times", {}).items():
+                    samples[name].setdefault(variant, []).extend(times)
+                entries[name] |= {key: answer[key] for key in FAILURES & answer.keys()}
+        if not FAILURES & products.keys():
+            answer = product.ask(COMPILING, do="time", seconds=PRODUCT_SECONDS)
+            rates += [products["flops"][size] / min(times) for size, times in answer.get("times", {}).items()]
+    for worker in (*workers.values(), product):
+        if worker.process is not None:
+            worker.ask(COMPILING, do="release")
+    for name in running:
+        if not FAILURES & entries[name].keys():
+            entries[name] |= speed(samples[name])
+    _compare(entries, AGREEMENT[job.dtype])
+    rate = max(rates) if rates else None
+    return _rounded({**job.to_json(), "macs": job.layer.macs, "matmul": rate, "backends": entries})
+
+
+def speed(samples: dict[str, list[float]]) -> dict[str, Any]:
+    """Median, quartiles and fastest of the variant that has the smallest median, in seconds."""
+    variant, times = min(samples.items(), key=lambda item: statistics.median(item[1]))
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
+    figures = {"median": median, "quartiles": [low, high], "fastest": min(times), "samples": len(times)}
+    return {**figures, "variant": variant} if variant else figures
+
+
+def _prepare(job: Job, worker: Worker, settings: Settings) -> dict[str, Any]:
+    """Compile time and memory, and what a backend that cannot, or may not be called again, leaves in the row."""
+    prepared = worker.ask(COMPILING, do="prepare", job=job.to_json())
+    if "compile" not in prepared:
+        return prepared
+    first = worker.ask(settings.limit, do="warm")
+    if "seconds" not in first:
+        return first
+    entry = {**prepared, "peak": first["peak"], "checksums": first["checksums"]}
+    if first["seconds"] > settings.limit / 4:  # one sample must do
+        entry |= speed({"": [first["seconds"]]})
+    return entry
+
+
+def _compare(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
+    """Whoever computed something else than the first that computed anything is marked."""
+    expected = next((entry["checksums"][0] for entry in entries.values() if entry.get("checksums")), None)
+    for entry in entries.values():
+        if any(not abs(checksum - expected) <= tolerance * abs(expected) for checksum in entry.get("checksums", ())):
+            entry["wrong"] = True
+        entry.pop("flops", None)
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six digits, wherever they are."""
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

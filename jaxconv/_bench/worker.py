@@ -1,0 +1,97 @@
+"""One backend in a process of its own: `python -m jaxconv._bench.worker BACKEND`.
+
+Reads one JSON object a line and answers each with one:
+
+    {"do": "prepare", "job": {...}}   {"compile": seconds, "workspace": bytes, "flops": ...} or {"cannot": reason}
+    {"do": "warm"}                    {"seconds": of the first call, "peak": bytes, "checksums": of the results}
+    {"do": "time", "seconds": s}      {"times": {variant: [seconds of each call]}}
+    {"do": "release"}                 {}
+
+and {"error": message} to whatever went wrong. It ends where its input ends.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .job import CannotError, Job, sum_of_squares
+from .memory import peak_bytes, start_over
+from .prepared import Prepared
+
+MOST_CALLS = 100
+
+
+def prepare(backend: str, job: Job) -> Prepared:
+    """The job, ready to run."""
+    if backend == "torch":
+        from . import by_torch
+
+        return by_torch.prepare(job)
+    from . import by_jax
+
+    return by_jax.products(job.dtype) if backend == "matmul" else by_jax.prepare(backend, job)
+
+
+def warm(prepared: Prepared) -> dict[str, Any]:
+    """The first call of each variant: its seconds, the longest of them; peak memory after it; what came out."""
+    seconds, values = 0.0, []
+    for call in prepared.calls.values():
+        start = time.perf_counter()
+        values.append(call())
+        seconds = max(seconds, time.perf_counter() - start)
+    peak = peak_bytes()
+    checksums = [sum_of_squares(prepared.value(value)) for value in values] if prepared.value else []
+    return {"seconds": seconds, "peak": peak, "checksums": checksums}
+
+
+def take_times(prepared: Prepared, seconds: float) -> dict[str, list[float]]:
+    """Seconds of each call of each variant, at least one, in about `seconds` for each."""
+    result = {}
+    for variant, call in prepared.calls.items():
+        times = [_clocked(call)]
+        if times[0] < seconds:  # else it is too long for caches, that another process had meanwhile, to matter
+            times = [_clocked(call)]
+        while sum(times) < seconds and len(times) < MOST_CALLS:
+            times.append(_clocked(call))
+        result[variant] = times
+    return result
+
+
+def _clocked(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main(backend: str) -> None:
+    """Answer until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    prepared: Prepared | None = None
+    for line in sys.stdin:
+        message = json.loads(line)
+        try:
+            if message["do"] == "prepare":
+                prepared = None
+                start_over()
+                prepared = prepare(backend, Job.from_json(message["job"]))
+                answer = {"compile": prepared.compile, "workspace": prepared.workspace, "flops": prepared.flops}
+            elif message["do"] == "release":
+                prepared, answer = None, {}
+            else:
+                assert prepared is not None, "nothing is prepared"
+                answer = (
+                    warm(prepared) if message["do"] == "warm" else {"times": take_times(prepared, message["seconds"])}
+                )
+        except (CannotError, NotImplementedError) as error:
+            answer = {"cannot": str(error)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
