@@ -48,6 +48,6 @@ def _bars(title: str, lines: list[Line]) -> Figure:
     low, high = axis.get_xlim()
     axis.set_xlim(min(low, 0.5) / 1.6, max(high, 2) * 1.6)  # room for the names
     axis.set_yticks(np.arange(len(lines)), [line.row["name"] for line in reversed(lines)], fontsize=8)
-    axis.set_xlabel("speed of the best exact algorithm relative to lax")
+    axis.set_xlabel("speed of our best algorithm relative to lax")
     axis.set_title(title)
     return figure

@@ -15,10 +15,9 @@ UNASKED = ("naive", "xla")  # slow, and the same as lax: only by name
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """All that have several values can be given several times."""
-    several = {"action": "append", "metavar": "NAME"}
-    parser.add_argument("--suite", **several, help=f"default core; {', '.join(SUITES)}")
+    parser.add_argument("--suite", action="append", metavar="NAME", help=f"default core; {', '.join(SUITES)}")
     parser.add_argument("--batch", action="append", type=_positive, metavar="N", help="default 8; core has its own")
-    parser.add_argument("--layer", **several, help="only layers with this in their name")
+    parser.add_argument("--layer", action="append", metavar="PART", help="only layers with this in their name")
     parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="default float32")
     parser.add_argument("--layout", action="append", choices=LAYOUTS, help="default NHWC")
@@ -27,7 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", action="append", choices=("lax", "torch"), help="default both")
     parser.add_argument("--rounds", type=_positive, default=3, help="turns of each backend (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.3, help="in each turn (%(default)s)")
-    parser.add_argument("--limit", type=float, default=20.0, help="most seconds for one call (%(default)s)")
+    limit = "most seconds for a first call (%(default)s), which stays the only one if it takes a quarter of that"
+    parser.add_argument("--limit", type=float, default=20.0, help=limit)
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="results, resumed (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="measure again what is there")
     parser.add_argument("--report-only", action="store_true", help="measure nothing")
@@ -87,6 +87,12 @@ def _report(options, parser: argparse.ArgumentParser, results: Results, console)
     rows = [row for row in results.rows.values() if selected(row, options)]
     if not rows:
         parser.exit(2, f"{parser.prog}: nothing in {options.out} is what was asked for\n")
+    if options.algorithm:
+        shown = {*OTHERS, *options.algorithm}
+        rows = [
+            {**row, "backends": {name: row["backends"][name] for name in row["backends"] if name in shown}}
+            for row in rows
+        ]
     measured = {name for row in rows for name in row["backends"]}
     against = [name for name in options.against or OTHERS if name in measured]
     made = sheets(rows, against, options.all_algorithms, options.per_algorithm)

@@ -12,7 +12,7 @@ class Layer(NamedTuple):
     Attributes:
       padding: on both sides, or (low, high).
       up: 0, or the stride of a transposed convolution, whose `padding` then takes away from the result.
-      count: how often a network has this layer.
+      occurs: how often a network has this layer.
     """
 
     images: int
@@ -25,12 +25,15 @@ class Layer(NamedTuple):
     dilation: int = 1
     groups: int = 1
     up: int = 0
-    count: int = 1
+    occurs: int = 1
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Layer":
         """From `_asdict()` that went through JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {
+            name: tuple(part) if isinstance(part, list) else part for name, part in fields.items()
+        }
+        return cls(**values)
 
     @property
     def sides(self) -> tuple[int, int]:

@@ -18,7 +18,7 @@ class Prepared(NamedTuple):
     """
 
     calls: dict[str, Callable[[], Any]]
-    value: Callable[[Any], np.ndarray] | None = None
+    value: Callable[[Any], np.ndarray]
     compile: float | None = None
     workspace: int | None = None
     flops: dict[str, int] | None = None

@@ -35,7 +35,7 @@ class Worker:
             answer = self.answers.get(timeout=limit)
         except queue.Empty:
             self.stop()
-            return {"error": f"took longer than {limit:.0f} s to {message['do']}"}
+            return {"error": f"{message['do']} took longer than {limit:g} s"}
         except OSError:
             answer = None
         if answer is None:

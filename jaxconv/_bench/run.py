@@ -1,5 +1,6 @@
 """Measures jobs: every backend in a process of its own, taking turns."""
 
+import math
 import statistics
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -36,11 +37,14 @@ def measure_all(
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("", total=len(jobs))
             for job in jobs:
-                progress.update(task, description=f"{job.suite}, {job.name}, {job.direction}")
+                words = ", ".join((job.suite, job.name, job.direction, job.dtype, job.layout))
+                progress.update(task, description=words)
                 old = results.get(job)
                 there = list(old["backends"]) if old else []
                 wanted = [*backends, *(name for name in there if name not in backends)]
                 if set(there) != set(wanted):  # backends can be compared only if they took turns: all of them again
+                    if not console.is_terminal:
+                        console.print(words, highlight=False)
                     for name in (*wanted, "matmul"):
                         workers.setdefault(name, Worker(name))
                     results.put(measure(job, {name: workers[name] for name in wanted}, workers["matmul"], settings))
@@ -91,7 +95,7 @@ def _prepare(job: Job, worker: Worker, settings: Settings) -> dict[str, Any]:
     prepared = worker.ask(COMPILING, do="prepare", job=job.to_json())
     if "compile" not in prepared:
         return prepared
-    first = worker.ask(settings.limit, do="warm")
+    first = worker.ask(settings.limit, do="first call")
     if "seconds" not in first:
         return first
     entry = {**prepared, "peak": first["peak"], "checksums": first["checksums"]}
@@ -102,7 +106,7 @@ def _prepare(job: Job, worker: Worker, settings: Settings) -> dict[str, Any]:
 
 def _compare(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
     """Whoever computed something else than the first that computed anything is marked."""
-    expected = next((entry["checksums"][0] for entry in entries.values() if entry.get("checksums")), None)
+    expected = next((entry["checksums"][0] for entry in entries.values() if entry.get("checksums")), math.nan)
     for entry in entries.values():
         if any(not abs(checksum - expected) <= tolerance * abs(expected) for checksum in entry.get("checksums", ())):
             entry["wrong"] = True

@@ -24,7 +24,7 @@ def sheets(rows: list[Row], against: Sequence[str], approximate: bool, per_algor
     for title, group in groups(rows).items():
         lines = compare(group, against, approximate)
         made.append(_means(title, lines, against))
-        if any(row["layer"]["count"] > 1 for row in group):
+        if any(row["layer"]["occurs"] > 1 for row in group):
             made.append(_whole(title, lines, against))
         made.append(_layers(title, lines, against))
         if per_algorithm:
@@ -66,7 +66,7 @@ def _whole(title: str, lines: list[Line], against: Sequence[str]) -> Sheet:
         pickers: list[Callable[[Line], str]] = [lambda line: line.best or ""]
         pickers += [lambda line, other=other: other for other in against]
         sums = [
-            sum((median(line.row, pick(line)) or 0) * line.row["layer"]["count"] for line in timed) for pick in pickers
+            sum((median(line.row, pick(line)) or 0) * line.row["layer"]["occurs"] for line in timed) for pick in pickers
         ]
         if timed:
             rows.append([direction, f"{len(timed)} of {len(mine)}", *map(milliseconds, sums)])
@@ -94,9 +94,10 @@ def _layers(title: str, lines: list[Line], against: Sequence[str]) -> Sheet:
     for other in against:
         lost = losses(lines, other)
         named = "; ".join(f"{label(line.row)} {line.ratios.get(other, 0):.2f}" for line in lost)
-        notes.append(
-            f"Slower than {other} in {len(lost)} of {len(lines)}: {named}." if lost else f"No loss to {other}."
-        )
+        total = sum(median(line.row, other) is not None for line in lines)
+        notes.append(f"Slower than {other} in {len(lost)} of {total}" + (f": {named}." if lost else "."))
+    if rates := [line.row["matmul"] / 1e9 for line in lines if line.row["matmul"]]:
+        notes.append(f"Matrix products meanwhile: {min(rates):.0f} to {max(rates):.0f} Gflop/s.")
     for line in lines:
         notes += [f"FAILED: {label(line.row)} by {name}: {why}" for name, why in failures(line.row).items()]
     columns = ["layer", "direction", "best", "ms", *(f"{other} ms" for other in against)]

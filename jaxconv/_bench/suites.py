@@ -29,15 +29,15 @@ FIXED = {"core": CORE}  # suites whose layers have batch sizes of their own
 
 
 def suite(name: str, batch: int = 8) -> dict[str, Layer]:
-    """Layers by name. A network's repeated layers are there once, with their number in `count`."""
+    """Layers by name. A network's repeated layers are there once, with their number in `occurs`."""
     if name in FIXED:
         return FIXED[name]
     named: dict[Layer, str] = {}
-    count: dict[Layer, int] = {}
+    occurs: dict[Layer, int] = {}
     for place, layer in NETWORKS[name](batch):
         named.setdefault(layer, f"{place} {layer.describe()}")
-        count[layer] = count.get(layer, 0) + 1
-    layers = {label: layer._replace(count=count[layer]) for layer, label in named.items()}
+        occurs[layer] = occurs.get(layer, 0) + 1
+    layers = {label: layer._replace(occurs=occurs[layer]) for layer, label in named.items()}
     assert len(layers) == len(named), "two layers of one name"
     return layers
 

@@ -3,7 +3,7 @@
 Reads one JSON object a line and answers each with one:
 
     {"do": "prepare", "job": {...}}   {"compile": seconds, "workspace": bytes, "flops": ...} or {"cannot": reason}
-    {"do": "warm"}                    {"seconds": of the first call, "peak": bytes, "checksums": of the results}
+    {"do": "first call"}              {"seconds": of the first call, "peak": bytes, "checksums": of the results}
     {"do": "time", "seconds": s}      {"times": {variant: [seconds of each call]}}
     {"do": "release"}                 {}
 
@@ -35,7 +35,7 @@ def prepare(backend: str, job: Job) -> Prepared:
     return by_jax.products(job.dtype) if backend == "matmul" else by_jax.prepare(backend, job)
 
 
-def warm(prepared: Prepared) -> dict[str, Any]:
+def first_call(prepared: Prepared) -> dict[str, Any]:
     """The first call of each variant: its seconds, the longest of them; peak memory after it; what came out."""
     seconds, values = 0.0, []
     for call in prepared.calls.values():
@@ -43,7 +43,7 @@ def warm(prepared: Prepared) -> dict[str, Any]:
         values.append(call())
         seconds = max(seconds, time.perf_counter() - start)
     peak = peak_bytes()
-    checksums = [sum_of_squares(prepared.value(value)) for value in values] if prepared.value else []
+    checksums = [sum_of_squares(prepared.value(value)) for value in values]
     return {"seconds": seconds, "peak": peak, "checksums": checksums}
 
 
@@ -84,7 +84,9 @@ def main(backend: str) -> None:
             else:
                 assert prepared is not None, "nothing is prepared"
                 answer = (
-                    warm(prepared) if message["do"] == "warm" else {"times": take_times(prepared, message["seconds"])}
+                    first_call(prepared)
+                    if message["do"] == "first call"
+                    else {"times": take_times(prepared, message["seconds"])}
                 )
         except (CannotError, NotImplementedError) as error:
             answer = {"cannot": str(error)}
