@@ -43,7 +43,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(width=180)
     _check(options, parser)
     try:
         if options.report_only:

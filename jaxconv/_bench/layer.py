@@ -93,12 +93,14 @@ class Layer(NamedTuple):
         }
 
     def describe(self) -> str:
-        """Taps, stride, channels and input extent: "3x3/2 128->128 56"."""
-        same = len(set(self.spatial)) == 1
-        extent = f"{self.spatial[0]}" if same else "x".join(map(str, self.spatial))
-        words = ["x".join([str(self.kernel)] * len(self.spatial)) + (f"/{self.stride}" if self.stride > 1 else "")]
-        words += [f"{self.inputs}->{self.outputs}"]
-        words += ["depthwise" if self.groups == self.inputs else f"groups {self.groups}"] if self.groups > 1 else []
-        words += [f"dilated {self.dilation}"] if self.dilation > 1 else []
-        words += [f"up {self.up}"] if self.up else []
-        return " ".join([*words, extent])
+        """Taps, stride, channels and input extent: "3x3/2 128->128 56", or "3x3 144 56" for each channel by itself."""
+        depthwise = 1 < self.groups == self.inputs == self.outputs
+        words = [
+            "x".join([str(self.kernel)] * len(self.spatial)) + (f"/{self.stride}" if self.stride > 1 else ""),
+            f"{self.inputs}" if depthwise else f"{self.inputs}->{self.outputs}",
+            f"groups {self.groups}" if self.groups > 1 and not depthwise else "",
+            f"dilated {self.dilation}" if self.dilation > 1 else "",
+            f"up {self.up}" if self.up else "",
+            f"{self.spatial[0]}" if len(set(self.spatial)) == 1 else "x".join(map(str, self.spatial)),
+        ]
+        return " ".join(filter(None, words))

@@ -20,7 +20,8 @@ EXPLANATION = (
 def show(console: Console, sheets: Sequence[Sheet]) -> None:
     """Print them."""
     for sheet in sheets:
-        table = Table(title=escape(sheet.title), title_justify="left")
+        console.print(escape(sheet.title), style="bold", highlight=False)
+        table = Table()
         for i, column in enumerate(sheet.columns):
             left = i < sheet.words or column == "worst"
             table.add_column(column, justify="left" if left else "right", overflow="fold")

@@ -77,7 +77,7 @@ def measure(job: Job, workers: dict[str, Worker], product: Worker, settings: Set
     for name in running:
         if not FAILURES & entries[name].keys():
             entries[name] |= speed(samples[name])
-    _compare(entries, AGREEMENT[job.dtype])
+    mark_wrong(entries, AGREEMENT[job.dtype])
     rate = max(rates) if rates else None
     return _rounded({**job.to_json(), "macs": job.layer.macs, "matmul": rate, "backends": entries})
 
@@ -104,7 +104,7 @@ def _prepare(job: Job, worker: Worker, settings: Settings) -> dict[str, Any]:
     return entry
 
 
-def _compare(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
+def mark_wrong(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
     """Whoever computed something else than the first that computed anything is marked."""
     expected = next((entry["checksums"][0] for entry in entries.values() if entry.get("checksums")), math.nan)
     for entry in entries.values():

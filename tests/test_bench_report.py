@@ -1,0 +1,68 @@
+"""What the benchmark reports, on numbers made up by hand."""
+
+import math
+
+import pytest
+
+from jaxconv.__main__ import main
+from jaxconv._bench import figures
+from jaxconv._bench.results import Results
+from jaxconv._bench.sheets import milliseconds
+
+
+def row(name, direction="forward", **seconds):
+    entries = {name: {"median": value, "quartiles": [value, value]} for name, value in seconds.items()}
+    identity = {"suite": "s", "batch": None, "layer": {"occurs": 3}, "dtype": "float32", "layout": "NHWC"}
+    return {**identity, "name": name, "direction": direction, "macs": 10**9, "matmul": 2e12, "backends": entries}
+
+
+ROWS = [
+    row("won", lax=4e-3, torch=1e-3, im2col=2e-3, naive=3e-3, winograd4=0.5e-3),
+    row("lost", lax=1e-3, im2col=2e-3),
+    row("not ours", "input-grad", lax=1e-3),
+]
+
+
+def test_ratios_and_means():
+    lines = figures.compare(ROWS, ("lax", "torch"))
+    assert [line.best for line in lines] == ["im2col", "im2col", None]
+    assert [line.ratios for line in lines] == [{"lax": 2, "torch": 0.5}, {"lax": 0.5}, {}]
+    assert figures.geometric_mean([2, 0.5]) == 1 and figures.geometric_mean([2, 8, 4]) == pytest.approx(4)
+    assert math.isnan(figures.geometric_mean([]))
+    assert [line.row["name"] for line in figures.losses(lines, "lax")] == ["not ours", "lost"]
+    assert [line.row["name"] for line in figures.losses(lines, "torch")] == ["won"]
+    assert figures.fraction(ROWS[0], "im2col") == 0.5
+    assert figures.compare(ROWS, ("lax",), approximate=True)[0] == (ROWS[0], "winograd4", {"lax": 8})
+
+
+def test_a_wrong_result_is_not_the_best():
+    wrong = row("wrong", lax=4e-3, im2col=1e-3, naive=2e-3)
+    wrong["backends"]["im2col"]["wrong"] = True
+    assert figures.compare([wrong], ["lax"])[0].best == "naive"
+    assert figures.failures(wrong) == {"im2col": "computed something else"}
+
+
+def test_report(tmp_path, capsys):
+    path, report = tmp_path / "out.json", tmp_path / "report.md"
+    results = Results(path, {"environment": {"commit": "abc", "torch": None}})
+    for each in ROWS:
+        results.put(each)
+    assert main(["bench", "--report-only", "--out", str(path), "--markdown", str(report)]) == 0
+    text = report.read_text()
+    assert "Measured with commit abc." in text
+    assert "| forward | 1.00 | 1 of 2 | 0.50 lost | 0.50 | 1 of 1 | 0.50 won |" in text
+    assert "| input-grad | - | 1 of 1 | - | - | 0 of 0 | - |" in text
+    assert "| all | 1.00 | 2 of 3 | 0.50 forward of lost | 0.50 | 1 of 1 | 0.50 forward of won |" in text
+    assert "| won | forward | im2col | 2.00 ±0% | 4.00 ±0% | 1.00 ±0% | 2.00 | 0.50 | 50% | - | - |" in text
+    assert "| forward | 1 of 2 | 6.00 | 12.0 | 3.00 |" in text  # three of "won", which alone all have times for
+    assert "Slower than lax in 2 of 3: input-grad of not ours 0.00; forward of lost 0.50." in text
+    assert "Matrix products meanwhile: 2000 to 2000 Gflop/s." in text
+    printed = capsys.readouterr().out
+    assert "0.50 lost" in printed and "Slower than torch in 1 of 1: forward of won 0.50." in printed
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.00012345, "0.12"), (0.0012345, "1.23"), (0.012345, "12.3"), (0.12345, "123"), (1.2345, "1234")]
+)
+def test_milliseconds(seconds, text):
+    assert milliseconds(seconds) == text
