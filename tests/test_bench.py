@@ -1,17 +1,19 @@
 """The benchmark's layers are those of the networks, and what it reports is what it measured."""
 
 import importlib.util
+import sys
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
 from jaxconv._algorithms import ALGORITHMS
-from jaxconv._bench import by_jax, suites
+from jaxconv._bench import by_jax, process, suites
 from jaxconv._bench.job import DIRECTIONS, OPERANDS, CannotError, Job, operands, sum_of_squares
 from jaxconv._bench.layer import LAYOUTS, Layer
-from jaxconv._bench.run import speed
+from jaxconv._bench.run import AGREEMENT, Settings, mark_wrong, measure, speed
 from jaxconv._bench.suites import SUITES, suite
 from jaxconv._bench.worker import take_times
 
@@ -127,3 +129,32 @@ def test_median_and_quartiles_of_the_better_variant():
     expected = {"median": 3.0, "quartiles": [2.0, 4.0], "fastest": 1.0, "samples": 5, "variant": "fast"}
     assert speed(samples) == expected
     assert speed({"": [2.0]}) == {"median": 2.0, "quartiles": [2.0, 2.0], "fastest": 2.0, "samples": 1}
+
+
+def test_time_limits(monkeypatch):
+    """Who takes too long is stopped; who takes long is not asked again."""
+    monkeypatch.setattr(process, "command", lambda backend: [sys.executable, "-c", "import time; time.sleep(60)"])
+    worker = process.Worker("sleepy")
+    assert worker.ask(0.1, do="first call") == {"error": "first call took longer than 0.1 s"}
+    assert worker.process is None
+
+    class Slow:
+        process = None
+
+        def ask(self, limit, /, **message):
+            assert message["do"] != "time"
+            if message["do"] == "prepare":
+                return {"compile": 1.0, "workspace": 0, "flops": None}
+            return {"seconds": limit / 2, "peak": 0, "checksums": [1.0]}
+
+    product: Any = SimpleNamespace(process=None, ask=lambda *_, **__: {"error": "none here"})
+    slow: Any = Slow()
+    row = measure(job(), {"lax": slow}, product, Settings(limit=8.0))
+    assert row["backends"]["lax"]["median"] == 4.0 and row["backends"]["lax"]["samples"] == 1
+    assert row["matmul"] is None
+
+
+def test_a_different_result_is_marked():
+    entries: Any = {"lax": {"checksums": [1.0]}, "torch": {"checksums": [1.0, 1.1]}, "im2col": {"checksums": [1.00001]}}
+    mark_wrong(entries, AGREEMENT["float32"])
+    assert [name for name, entry in entries.items() if entry.get("wrong")] == ["torch"]

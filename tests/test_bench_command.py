@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import sys
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import pytest
@@ -12,10 +10,9 @@ import pytest
 from jaxconv.__main__ import main
 from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench import process, suites
-from jaxconv._bench.job import DIRECTIONS, Job
+from jaxconv._bench.job import DIRECTIONS
 from jaxconv._bench.layer import Layer
 from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
-from jaxconv._bench.run import AGREEMENT, Settings, mark_wrong, measure
 from jaxconv._bench.suites import SUITES
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -183,33 +180,3 @@ def test_a_file_of_something_else(tmp_path):
         with pytest.raises(ResultsError, match="has no results"):
             open_or_resume(path, {}, fresh=False)
     assert open_or_resume(path, {}, fresh=True).rows == {}
-
-
-def test_time_limits(monkeypatch):
-    """Who takes too long is stopped; who takes long is not asked again."""
-    monkeypatch.setattr(process, "command", lambda backend: [sys.executable, "-c", "import time; time.sleep(60)"])
-    worker = process.Worker("sleepy")
-    assert worker.ask(0.1, do="first call") == {"error": "first call took longer than 0.1 s"}
-    assert worker.process is None
-
-    class Slow:
-        process = None
-
-        def ask(self, limit, /, **message):
-            assert message["do"] != "time"
-            if message["do"] == "prepare":
-                return {"compile": 1.0, "workspace": 0, "flops": None}
-            return {"seconds": limit / 2, "peak": 0, "checksums": [1.0]}
-
-    job = Job("tiny", None, "strided", LAYERS["strided"], "forward", "float32", "NHWC")
-    product: Any = SimpleNamespace(process=None, ask=lambda *_, **__: {"error": "none here"})
-    slow: Any = Slow()
-    row = measure(job, {"lax": slow}, product, Settings(limit=8.0))
-    assert row["backends"]["lax"]["median"] == 4.0 and row["backends"]["lax"]["samples"] == 1
-    assert row["matmul"] is None
-
-
-def test_a_different_result_is_marked():
-    entries: Any = {"lax": {"checksums": [1.0]}, "torch": {"checksums": [1.0, 1.1]}, "im2col": {"checksums": [1.00001]}}
-    mark_wrong(entries, AGREEMENT["float32"])
-    assert [name for name, entry in entries.items() if entry.get("wrong")] == ["torch"]

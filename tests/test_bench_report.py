@@ -11,7 +11,10 @@ from jaxconv._bench.sheets import milliseconds
 
 
 def row(name, direction="forward", **seconds):
-    entries = {name: {"median": value, "quartiles": [value, value]} for name, value in seconds.items()}
+    entries = {
+        name: {"median": value, "quartiles": [0.9 * value, 1.1 * value], "samples": 3}
+        for name, value in seconds.items()
+    }
     identity = {"suite": "s", "batch": None, "layer": {"occurs": 3}, "dtype": "float32", "layout": "NHWC"}
     return {**identity, "name": name, "direction": direction, "macs": 10**9, "matmul": 2e12, "backends": entries}
 
@@ -53,7 +56,7 @@ def test_report(tmp_path, capsys):
     assert "| forward | 1.00 | 1 of 2 | 0.50 lost | 0.50 | 1 of 1 | 0.50 won |" in text
     assert "| input-grad | - | 1 of 1 | - | - | 0 of 0 | - |" in text
     assert "| all | 1.00 | 2 of 3 | 0.50 forward of lost | 0.50 | 1 of 1 | 0.50 forward of won |" in text
-    assert "| won | forward | im2col | 2.00 ±0% | 4.00 ±0% | 1.00 ±0% | 2.00 | 0.50 | 50% | - | - |" in text
+    assert "| won | forward | im2col | 2.00 ±10% | 4.00 ±10% | 1.00 ±10% | 2.00 | 0.50 | 50% | - | - |" in text
     assert "| forward | 1 of 2 | 6.00 | 12.0 | 3.00 |" in text  # three of "won", which alone all have times for
     assert "Slower than lax in 2 of 3: input-grad of not ours 0.00; forward of lost 0.50." in text
     assert "Matrix products meanwhile: 2000 to 2000 Gflop/s." in text

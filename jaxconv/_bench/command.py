@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     limit = "most seconds for a first call (%(default)s), which stays the only one if it takes a quarter of that"
     parser.add_argument("--limit", type=float, default=20.0, help=limit)
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="results, resumed (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="measure again what is there")
+    parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
     parser.add_argument("--report-only", action="store_true", help="measure nothing")
     parser.add_argument("--per-algorithm", action="store_true", help="report every backend, not only the best")
     parser.add_argument("--all-algorithms", action="store_true", help="let the best be one of larger error, too")

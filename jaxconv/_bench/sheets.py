@@ -119,7 +119,8 @@ def timed(row: Row, backend: str) -> str:
     if median(row, backend) is None:
         return "cannot" if "cannot" in entry else "-"
     low, high = entry["quartiles"]
-    return f"{milliseconds(entry['median'])} ±{(high - low) / 2 / entry['median']:.0%}"
+    spread = f" ±{(high - low) / 2 / entry['median']:.0%}" if entry["samples"] > 1 else " once"
+    return milliseconds(entry["median"]) + spread
 
 
 def milliseconds(seconds: float) -> str:
