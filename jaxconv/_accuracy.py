@@ -27,6 +27,9 @@ import numpy as np
 ERROR_FACTOR: dict[str, float] = {
     "naive": 1.0,
     "im2col": 1.0,
+    "depthwise": 1.0,
+    "winograd2": 8.0,
+    "winograd4": 100.0,
     "xla": 1.0,
 }
 COMPLEX_FACTOR = 3.0

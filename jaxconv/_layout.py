@@ -28,14 +28,31 @@ class Layout(NamedTuple):
 
     def read(self, array: jax.Array, starts: tuple, sizes: tuple[int, ...]) -> jax.Array:
         """The canonical block of shape `sizes` that begins at canonical index `starts` (clamped, never wrapped)."""
+        return self.read_stored(array, starts, sizes).transpose(self.order)
+
+    def read_stored(self, array: jax.Array, starts: tuple, sizes: tuple[int, ...]) -> jax.Array:
+        """The same block with its axes in the order they are stored in, that of `split`."""
         stored = [0] * len(self.order), [0] * len(self.order)
         for axis, start, size in zip(self.order, starts, sizes, strict=True):
             stored[0][axis], stored[1][axis] = start, size
         # The barrier keeps what is done to the block from being done, once and ahead of the loop, to the whole array:
         # XLA:CPU computes bfloat16 in float32, slicing included, and would widen the operand.
         array, first = lax.optimization_barrier((array, stored[0]))
-        block = lax.dynamic_slice(array.reshape(self.split), first, stored[1], allow_negative_indices=False)
-        return block.transpose(self.order)
+        return lax.dynamic_slice(array.reshape(self.split), first, stored[1], allow_negative_indices=False)
+
+    def whole(self, array: jax.Array) -> jax.Array:
+        """The caller's array in canonical order: free where that is the order it is stored in."""
+        return array.reshape(self.split).transpose(self.order)
+
+    def stored(self, canonical: jax.Array) -> jax.Array:
+        """The way back from `whole`."""
+        return canonical.transpose(np.argsort(self.order)).reshape(self.shape)
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether the caller's array is stored in canonical order, single elements aside."""
+        axes = [axis for axis in self.order if self.split[axis] != 1]
+        return axes == sorted(axes)
 
     def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
         """`array` with the canonical `block` stored at canonical index `starts`."""

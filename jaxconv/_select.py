@@ -20,5 +20,8 @@ def check_request(request: str | None, geometry: Geometry | None = None) -> None
     if request not in ALGORITHMS:
         names = ", ".join(map(repr, ALGORITHMS))
         raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {request!r}")
-    if geometry is not None and (reason := ALGORITHMS[request].unsupported(geometry)):
+    if geometry is None:
+        return
+    geometry.check()
+    if reason := ALGORITHMS[request].unsupported(geometry):
         raise ValueError(f"conv_general_dilated algorithm {request!r} cannot do this convolution: {reason}; {geometry}")

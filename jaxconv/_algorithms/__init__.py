@@ -1,12 +1,13 @@
 """The table of algorithms. The chooser, the tests, the demo and the error messages all read this one."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 
 from .._geometry import Geometry
-from . import im2col, naive, xla
+from . import depthwise, im2col, naive, winograd, xla
 
 
 class Algorithm(NamedTuple):
@@ -26,13 +27,22 @@ def anything(geometry: Geometry) -> str:
     return ""
 
 
-def constant_shapes(geometry: Geometry) -> str:
-    """Refuses symbolic sizes."""
-    return "it needs constant shapes, and these are symbolic" if geometry.is_symbolic else ""
+def of_constant_shapes(refuses: Callable[[Geometry], str] = anything) -> Callable[[Geometry], str]:
+    """Refuses symbolic sizes, and what `refuses` does. Where there is nothing to add up no algorithm is asked."""
+
+    def unsupported(geometry: Geometry) -> str:
+        if geometry.is_symbolic:
+            return "it needs constant shapes, and these are symbolic"
+        return refuses(geometry) if geometry.macs else ""
+
+    return unsupported
 
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "naive": Algorithm(naive.convolve, constant_shapes),
-    "im2col": Algorithm(im2col.convolve, constant_shapes),
+    "naive": Algorithm(naive.convolve, of_constant_shapes()),
+    "im2col": Algorithm(im2col.convolve, of_constant_shapes()),
+    "depthwise": Algorithm(depthwise.convolve, of_constant_shapes(depthwise.unsupported)),
+    "winograd2": Algorithm(partial(winograd.convolve, 2), of_constant_shapes(partial(winograd.unsupported, 2))),
+    "winograd4": Algorithm(partial(winograd.convolve, 4), of_constant_shapes(partial(winograd.unsupported, 4))),
     "xla": Algorithm(xla.convolve, anything),
 }

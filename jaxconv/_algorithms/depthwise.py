@@ -1,0 +1,33 @@
+"""Elementwise multiply-adds instead of products of matrices: for groups of few channels, as in depthwise convolutions.
+
+Three ways to order the sum, each where it has the least to write out or to loop over:
+
+    written_out   few taps: one fused pass (forward and input gradients)
+    looped        many taps: a loop of such passes (kernels of 9x9 and more)
+    dual          few output positions: one sum for each of them (weight gradients)
+"""
+
+from math import prod
+
+import jax
+
+from .._geometry import Geometry
+from . import dual, looped, written_out
+
+
+def ways(geometry: Geometry) -> list:
+    """The modules that can be used, best first."""
+    g = geometry
+    few_outputs = g.batch * prod(g.out_spatial) < prod(g.kernel) * g.in_channels
+    return [dual, written_out, looped] if few_outputs else [written_out, looped, dual]
+
+
+def unsupported(geometry: Geometry) -> str:
+    """Why not, or ""."""
+    reasons = [way.unsupported(geometry) for way in ways(geometry)]
+    return "" if "" in reasons else "; ".join(reasons)
+
+
+def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: the output and the bound on workspace."""
+    return next(way for way in ways(geometry) if not way.unsupported(geometry)).convolve(lhs, rhs, geometry)

@@ -1,0 +1,206 @@
+"""Winograd's minimal filtering (Winograd 1980; Lavin, Gray 2015, arXiv 1509.09308): fewer products for 3-tap kernels.
+
+F(m, r) computes m neighbouring outputs y[i] = sum over k of d[i + k] g[k] of an r-tap kernel with n = m + r - 1
+products instead of m * r:
+
+    y = A^T [ (G g) * (B^T d) ]
+
+It is polynomial multiplication, transposed: evaluate at n - 1 points p and at infinity, multiply, interpolate
+(Toom-Cook). With f(x) the product of all x - p_l, f_j the same without p_j:
+
+    A^T[i, j] = p_j^i           G[j, k] = p_j^k / f_j(p_j)      B^T[j] = coefficients of f_j
+    A^T[i, n] = (i = m - 1)     G[n, k] = (k = r - 1)           B^T[n] = coefficients of f
+
+Along several axes the transforms are applied one after the other, so 3x3 kernels take (n / (3 m))^2 of the products:
+1 / 2.25 for m = 2, 1 / 4 for m = 4. The products of all tiles at one of the n^d places are one product of matrices
+
+    M[a] [tiles, O] = V[a] [tiles, C] @ U[a] [C, O]
+
+Points 0, 1, -1 make F(2, 3) as exact as the direct sum. F(4, 3) needs 2 and -2 as well, and loses about a digit; its
+error is bounded by the norm, not by components.
+
+A dilated kernel needs no zeros: the outputs of a tile, and the inputs, lie `rhs_dilation` apart.
+"""
+
+from fractions import Fraction
+from functools import cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .._chunks import Kernel, in_chunks, too_big
+from .._geometry import Geometry
+from .._tiling import MAX_WORKSPACE_BYTES, ceil_div
+
+TAPS = 3
+POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
+Matrix = list[list[float]]
+
+
+@cache
+def transforms(outputs: int) -> tuple[Matrix, Matrix, Matrix]:
+    """A^T, G, B^T of F(outputs, 3).
+
+    >>> transforms(2)[2]
+    [[-1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, -1.0, 0.0, 1.0]]
+    """
+    points = [Fraction(p) for p in POINTS[outputs]]
+
+    def polynomial(roots: list[Fraction]) -> list[Fraction]:
+        """Coefficients of the product of x - root, lowest power first."""
+        coefficients = [Fraction(1)]
+        for root in roots:
+            shifted = [Fraction(0), *coefficients]
+            coefficients = [a - root * b for a, b in zip(shifted, [*coefficients, Fraction(0)], strict=True)]
+        return coefficients
+
+    evaluate = [[p**i for p in points] + [Fraction(i == outputs - 1)] for i in range(outputs)]
+    taps, inputs = [], []
+    for p in points:
+        others = [q for q in points if q != p]
+        taps.append([p**k / prod(p - q for q in others) for k in range(TAPS)])
+        inputs.append([*polynomial(others), Fraction(0)])
+    taps.append([Fraction(k == TAPS - 1) for k in range(TAPS)])
+    inputs.append(polynomial(points))
+    return tuple([[float(x) for x in row] for row in matrix] for matrix in (evaluate, taps, inputs))  # pyright: ignore
+
+
+def combine(matrix: Matrix, terms: list[Any]) -> list[jax.Array]:
+    """Matrix times vector, the vector's elements being arrays: additions, few of them times a constant."""
+    rows = []
+    for row in matrix:
+        total = None
+        for factor, term in zip(row, terms, strict=True):
+            if factor and total is None:
+                total = term if factor == 1 else -term if factor == -1 else factor * term
+            elif factor:
+                total = total + term if factor == 1 else total - term if factor == -1 else total + factor * term
+        rows.append(total)
+    return rows
+
+
+def along(matrix: Matrix, values: dict[tuple[int, ...], jax.Array], axis: int) -> dict[tuple[int, ...], jax.Array]:
+    """`combine` along one of the axes that index the values."""
+    found = {}
+    for place in {(*key[:axis], 0, *key[axis + 1 :]): None for key in values}:
+        terms = [values[(*place[:axis], i, *place[axis + 1 :])] for i in range(len(matrix[0]))]
+        for i, row in enumerate(combine(matrix, terms)):
+            found[(*place[:axis], i, *place[axis + 1 :])] = row
+    return found
+
+
+def kernel(outputs: int) -> Kernel:
+    """F(outputs, 3) along every axis with 3 taps, along the others nothing."""
+    evaluate, of_taps, of_inputs = transforms(outputs)
+    inputs = outputs + TAPS - 1
+
+    def tiles(g: Geometry) -> list[int]:
+        """Along each axis."""
+        return [
+            ceil_div(size, outputs * spread) if taps == TAPS else size
+            for size, taps, spread in zip(g.out_spatial, g.kernel, g.rhs_dilation, strict=True)
+        ]
+
+    def workspace(g: Geometry) -> int:
+        places = prod(inputs for taps in g.kernel if taps == TAPS)
+        spread = prod(d for d, taps in zip(g.rhs_dilation, g.kernel, strict=True) if taps == TAPS)
+        rows = g.batch * prod(tiles(g)) * spread
+        padded = g.batch * g.groups * g.in_channels if any(map(any, g.padding)) else 0
+        for size, taps, dilation in zip(tiles(g), g.kernel, g.rhs_dilation, strict=True):
+            padded *= (outputs * size + TAPS - 1) * dilation if taps == TAPS else size
+        taps = g.in_channels * g.groups * g.out_channels
+        # All products are there together, but of the inputs' transforms only a few.
+        values = places * rows * g.groups * g.out_channels + 4 * rows * g.groups * g.in_channels
+        return g.accumulator.itemsize * (values + places * taps + padded)
+
+    def prepare(rhs: jax.Array, letters: str, g: Geometry) -> tuple[dict[tuple[int, ...], jax.Array], str]:
+        rhs = rhs.astype(g.accumulator)
+        values = {place: rhs[place] for place in product(*map(range, g.kernel))}
+        for axis, taps in enumerate(g.kernel):
+            if taps == TAPS:
+                values = along(of_taps, values, axis)
+        return values, letters
+
+    def compute(lhs: jax.Array, prepared: tuple[dict[tuple[int, ...], jax.Array], str], g: Geometry) -> jax.Array:
+        taps, letters = prepared
+        count = tiles(g)
+        fast = [axis for axis in range(g.ndim) if g.kernel[axis] == TAPS]
+        # Axis s becomes (row of the tiles' grid, place within the dilation); rows `outputs` apart start the tiles.
+        pads, split = [(0, 0, 0)], [g.batch]
+        for axis in range(g.ndim):
+            spread = g.rhs_dilation[axis] if axis in fast else 1
+            rows = outputs * count[axis] + TAPS - 1 if axis in fast else count[axis]
+            low = g.padding[axis][0]
+            pads.append((low, rows * spread - low - g.spatial[axis], 0))
+            split += [rows, spread]
+        padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [*pads, (0, 0, 0), (0, 0, 0)])
+        padded = padded.reshape(*split, g.groups, g.in_channels)
+
+        values = {}
+        for place in product(*(range(inputs) if axis in fast else (0,) for axis in range(g.ndim))):
+            window = padded
+            for axis in fast:
+                stop = place[axis] + (count[axis] - 1) * outputs + 1
+                window = lax.slice_in_dim(window, place[axis], stop, outputs, 1 + 2 * axis)
+            values[place] = window.astype(g.accumulator)
+        for axis in fast:
+            values = along(of_inputs, values, axis)
+
+        grid = values[(0,) * g.ndim].shape[:-2]
+        for place, tile in values.items():
+            left, right = tile.reshape(-1, g.groups, g.in_channels), taps[place]
+            spec = f"tgc,{letters}->tgo"
+            if g.groups == 1:  # a plain product of matrices, not one of batches of one
+                left, right, spec = left[:, 0], right.squeeze(letters.index("g")), spec.replace("g", "")
+            values[place] = jnp.einsum(spec, left, right, precision=lax.Precision.HIGHEST).reshape(*grid, g.groups, -1)
+        for axis in fast:
+            values = along(evaluate, values, axis)
+
+        # The outputs of a tile go between its row and its place within the dilation.
+        def put_in_order(place: tuple[int, ...]) -> jax.Array:
+            axis = len(place)
+            if axis == g.ndim:
+                return values[place]
+            if axis not in fast:
+                return put_in_order((*place, 0))
+            return jnp.stack([put_in_order((*place, i)) for i in range(outputs)], 1 + 2 * axis + 1)
+
+        # Innermost axes first: each stack adds one axis behind the rows of its own, and those in front do not move.
+        out = put_in_order(())
+        shape = [g.batch]
+        for axis in range(g.ndim):
+            spread = g.rhs_dilation[axis] if axis in fast else 1
+            shape.append(count[axis] * spread * (outputs if axis in fast else 1))
+        out = out.reshape(*shape, g.groups, g.out_channels)
+        stops = (g.batch, *g.out_spatial, g.groups, g.out_channels)
+        return lax.slice(out, (0,) * out.ndim, stops)
+
+    return Kernel(compute, workspace, prepare)
+
+
+KERNELS = {outputs: kernel(outputs) for outputs in POINTS}
+
+
+def convolve(
+    outputs: int, lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts, by F(outputs, 3). Memory: the output and
+    `max_workspace_bytes`."""
+    return in_chunks(KERNELS[outputs], lhs, rhs, geometry, max_workspace_bytes)
+
+
+def unsupported(outputs: int, geometry: Geometry) -> str:
+    """Why not, or ""."""
+    g = geometry
+    if not jnp.issubdtype(g.accumulator, jnp.inexact):
+        return f"its transforms have fractions, and {g.dtype} has none"
+    if TAPS not in g.kernel or set(g.kernel) - {1, TAPS}:
+        return f"it needs {TAPS} taps along each axis, or one, and has {g.kernel}"
+    for name, values in (("strides", g.strides), ("lhs_dilation", g.lhs_dilation)):
+        if set(values) != {1}:
+            return f"{name} must be 1, and are {values}"
+    return too_big(g, KERNELS[outputs])

@@ -1,0 +1,157 @@
+"""Shifted slices times weights, added up: for groups of few channels.
+
+    out[n, s, g, o] = sum over k, c of  lhs[n, stride * s + rhs_dilation * k, g, c] * rhs[k, c, g, o]
+
+Each (k, c) is one slice of lhs times one vector of weights, elementwise over all images, positions and groups; the sum
+is one fused loop that reads the input and writes the output, with no array in between. It is the sum over taps of
+kn2row (Vasudevan, Anderson, Gregg 2017, arXiv 1704.04428) for products of one by one matrices.
+
+No padded copy of lhs is made either. Along an axis the outputs fall into runs that have the same taps inside the input:
+each run takes the sum over the taps it has, and the runs are concatenated. A 3x3 kernel makes 3 x 3 runs. Where that
+would be too many (a 7x7 kernel makes 49), all rows that meet an end along the first axis are one run, and a padded copy
+is made of the few rows it reads.
+
+A dilated lhs is taken apart into its phases (`_phases`), whose outputs are interleaved.
+"""
+
+from functools import reduce
+from operator import add
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._geometry import Geometry
+from .._phases import Phase, axis_phases, interleave
+
+MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
+
+
+class Run(NamedTuple):
+    """Outputs [start, stop) along one axis, all from the taps `taps` of the phase.
+
+    What tap j multiplies begins at `starts[j]` in the axis, of which `rows` [low, high) are read, with `pad` rows of
+    zeros put around them.
+    """
+
+    start: int
+    stop: int
+    taps: tuple[int, ...]
+    starts: tuple[int, ...]
+    rows: tuple[int, int]
+    pad: tuple[int, int]
+
+
+def exact_runs(phase: Phase, count: int, size: int) -> list[Run]:
+    """The outputs [0, count), cut where the set of taps that lie inside the axis changes."""
+    offsets = [j * phase.spread - phase.low for j in range(phase.taps)]
+    enter = [-(offset // phase.stride) for offset in offsets]  # first output for which the tap is not in front
+    leave = [-((offset - size) // phase.stride) for offset in offsets]  # first for which it is behind
+    cuts = sorted({0, count, *(min(max(cut, 0), count) for cut in enter + leave)})
+    found = []
+    for start, stop in zip(cuts, cuts[1:], strict=False):
+        inside = tuple(j for j in range(phase.taps) if enter[j] <= start < leave[j])
+        starts = tuple(start * phase.stride + offsets[j] for j in inside)
+        found.append(Run(start, stop, inside, starts, (0, size), (0, 0)))
+    return found
+
+
+def padded_runs(phase: Phase, count: int, size: int) -> list[Run]:
+    """At most three runs of all taps: those that meet the front, those that do not, those that meet the end."""
+    exact = exact_runs(phase, count, size)
+    whole = [run for run in exact if len(run.taps) == phase.taps]
+    cuts = sorted({0, count, *(cut for run in whole for cut in (run.start, run.stop))})
+    found = []
+    for start, stop in zip(cuts, cuts[1:], strict=False):
+        first = start * phase.stride - phase.low
+        last = (stop - 1) * phase.stride - phase.low + (phase.taps - 1) * phase.spread + 1
+        rows = min(max(first, 0), size), min(max(last, 0), size)
+        pad = rows[0] - first, last - rows[1]
+        if rows[0] == rows[1]:  # nothing but padding
+            pad = last - first, 0
+        taps = tuple(range(phase.taps))
+        found.append(Run(start, stop, taps, tuple(j * phase.spread for j in taps), rows, pad))
+    return found
+
+
+def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
+    """Products written out, where the first `padded` axes are cut into padded runs and the others into exact ones."""
+    total = geometry.in_channels
+    for axis, (size, count) in enumerate(zip(geometry.spatial, geometry.out_spatial, strict=True)):
+        cut = padded_runs if axis < padded else exact_runs
+        each = -(-count // len(axes[axis]))
+        total *= sum(len(run.taps) for phase in axes[axis] for run in cut(phase, each, size))
+    return total
+
+
+def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: rows at the ends, and a copy of lhs if its layout is not
+    that of the output."""
+    g = geometry
+    # Everything happens in the order in which the output is stored; lhs has its channels where out has its own.
+    order = np.argsort(g.out_layout.order)
+    place = {axis: int(at) for at, axis in enumerate(order)}
+    space = [place[1 + axis] for axis in range(g.ndim)]
+    group, channel = place[g.ndim + 1], place[g.ndim + 2]
+    view = lhs.reshape(g.lhs_layout.split).transpose([g.lhs_layout.order[axis] for axis in order])
+    weights = g.rhs_layout.whole(rhs)
+
+    def product(window, tap):
+        shape = [1] * window.ndim
+        shape[group], shape[channel] = g.groups, g.out_channels
+        terms = []
+        for c in range(g.in_channels):
+            weight = weights[(*tap, c)] if group < channel else weights[(*tap, c)].T
+            pixels = lax.slice_in_dim(window, c, c + 1, axis=channel).astype(g.accumulator)
+            terms.append(pixels * weight.reshape(shape).astype(g.accumulator))
+        return reduce(add, terms)
+
+    def total(view, chosen, axes, tap=()):
+        """Sum over the taps of the axes that are left: row by row, which compiles to faster code than one long sum."""
+        if len(tap) == g.ndim:
+            return product(view, tap)
+        axis = len(tap)
+        run, phase = chosen[axis], axes[axis]
+        terms = []
+        for j, start in zip(run.taps, run.starts, strict=True):
+            stop = start + (run.stop - 1 - run.start) * phase.stride + 1
+            window = lax.slice_in_dim(view, start, stop, phase.stride, space[axis])
+            terms.append(total(window, chosen, axes, (*tap, phase.first + phase.step * j)))
+        return reduce(add, terms)
+
+    def cut(view, axes, chosen=()):
+        """The outputs of the phases `axes`, run by run."""
+        if len(chosen) == g.ndim:
+            if all(run.taps for run in chosen):
+                return total(view, chosen, axes)
+            shape = list(view.shape)
+            shape[channel] = g.out_channels
+            for at, run in zip(space, chosen, strict=True):
+                shape[at] = run.stop - run.start
+            return jnp.zeros(shape, g.accumulator)
+        axis = len(chosen)
+        parts = []
+        for run in split[axis](axes[axis], each[axis], g.spatial[axis]):
+            part = lax.slice_in_dim(view, *run.rows, axis=space[axis])
+            pads = [(0, 0, 0)] * view.ndim
+            pads[space[axis]] = (*run.pad, 0)
+            parts.append(cut(lax.pad(part, jnp.zeros((), part.dtype), pads), axes, (*chosen, run)))
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, space[axis])
+
+    every = axis_phases(g)
+    each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
+    padded = next((n for n in range(g.ndim) if terms(g, every, n) <= MAX_TERMS), max(g.ndim - 1, 0))
+    split = [padded_runs] * padded + [exact_runs] * (g.ndim - padded)
+    out = interleave(every, lambda axes: cut(view, axes), space, g.out_spatial)
+    return out.astype(g.out_dtype).reshape(g.out_layout.shape)
+
+
+def unsupported(geometry: Geometry) -> str:
+    """Why not, or ""."""
+    every = axis_phases(geometry)
+    products = min(terms(geometry, every, n) for n in range(max(geometry.ndim, 1)))
+    if products > MAX_TERMS:
+        return f"it would write out {products} products, more than {MAX_TERMS}"
+    return ""
