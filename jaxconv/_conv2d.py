@@ -61,8 +61,10 @@ def get_patches(x: jax.Array, w: jax.Array, stride: Pair = 1) -> jax.Array:
     >>> jaxconv.get_patches(x, jnp.zeros((2, 2, 1, 1), int)).tolist()
     [[0, 1, 3, 4], [1, 2, 4, 5]]
     """
-    geometry = geometry_of(x, w, _pair(stride), "VALID", dimension_numbers=LAYOUT)
-    patches = im2col.patches(x.transpose(1, 0, 2, 3)[None], geometry)  # (1, kh, kw, C_in, N, H_out, W_out)
+    g = geometry_of(x, w, _pair(stride), "VALID", dimension_numbers=LAYOUT)
+    channels_first = x.transpose(1, 0, 2, 3)[None]
+    patches = im2col.patches(channels_first, g.kernel, g.out_spatial, g.rhs_dilation, g.strides)
+    # (1, kh, kw, C_in, N, H_out, W_out)
     return patches.reshape(w.shape[0] * w.shape[1] * w.shape[2], -1).T
 
 

@@ -13,6 +13,7 @@ array and padded by itself, so no padded, dilated or transposed copy of a whole 
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -164,28 +165,45 @@ def tiled(
     sum_sizes = (*geometry.kernel, geometry.in_channels)
     sum_block = (*tile.kernel, tile.in_channels)
 
-    def output_block(index, out):
+    def place(index):
         # The last block is moved back to end with the output; it computes a few results a second time.
-        starts = tuple(
+        return tuple(
             jnp.minimum(i * block, size - block) for i, block, size in zip(index, out_block, out_sizes, strict=True)
         )
-        batch, *position, group, out_channel = starts
 
-        def sum_block_at(index, total):
-            *tap, in_channel = (i * block for i, block in zip(index, sum_block, strict=True))
-            corner = [
-                s * stride + k * spread
-                for s, stride, k, spread in zip(position, geometry.strides, tap, geometry.rhs_dilation, strict=True)
-            ]
-            window = read_window(lhs, geometry, (batch, *corner, group, in_channel), tile)
-            taps = geometry.rhs_layout.read(
-                rhs, (*tap, in_channel, group, out_channel), (*sum_block, tile.groups, tile.out_channels)
-            )
-            return total + kernel(window, taps, tile)
+    def read(out_index, sum_index):
+        batch, *position, group, out_channel = place(out_index)
+        *tap, in_channel = (i * block for i, block in zip(sum_index, sum_block, strict=True))
+        corner = [
+            s * stride + k * spread
+            for s, stride, k, spread in zip(position, geometry.strides, tap, geometry.rhs_dilation, strict=True)
+        ]
+        window = read_window(lhs, geometry, (batch, *corner, group, in_channel), tile)
+        taps = geometry.rhs_layout.read(
+            rhs, (*tap, in_channel, group, out_channel), (*sum_block, tile.groups, tile.out_channels)
+        )
+        return window, taps
 
-        blocks = tuple(size // block for size, block in zip(sum_sizes, sum_block, strict=True))
-        total = for_each(blocks, sum_block_at, jnp.zeros(out_block, geometry.accumulator))
-        return geometry.out_layout.write(out, total.astype(out.dtype), starts)
+    def write(index, total, out):
+        return geometry.out_layout.write(out, total.astype(out.dtype), place(index))
 
     blocks = tuple(map(ceil_div, out_sizes, out_block))
-    return for_each(blocks, output_block, jnp.zeros(geometry.out_layout.shape, geometry.out_dtype))
+    summands = tuple(size // block for size, block in zip(sum_sizes, sum_block, strict=True))
+    out = jnp.zeros(geometry.out_layout.shape, geometry.out_dtype)
+    if prod(summands) == 1:
+
+        def whole_sum(index, operands, out):
+            window, taps = operands
+            return write(index, kernel(window, taps, tile), out)
+
+        return for_each_block(blocks, lambda index: read(index, (0,) * len(summands)), whole_sum, out)
+
+    def add(index, operands, total):
+        window, taps = operands
+        return total + kernel(window, taps, tile)
+
+    def output_block(index, out):
+        nothing = jnp.zeros(out_block, geometry.accumulator)
+        return write(index, for_each_block(summands, partial(read, index), add, nothing), out)
+
+    return for_each(blocks, output_block, out)

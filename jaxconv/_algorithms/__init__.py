@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from .._geometry import Geometry
-from . import depthwise, im2col, naive, winograd, xla
+from . import depthwise, im2col, kn2row, naive, packing, polyphase, slabs, winograd, xla
 
 
 class Algorithm(NamedTuple):
@@ -41,7 +41,11 @@ def of_constant_shapes(refuses: Callable[[Geometry], str] = anything) -> Callabl
 ALGORITHMS: dict[str, Algorithm] = {
     "naive": Algorithm(naive.convolve, of_constant_shapes()),
     "im2col": Algorithm(im2col.convolve, of_constant_shapes()),
+    "kn2row": Algorithm(kn2row.convolve, of_constant_shapes(kn2row.unsupported)),
     "depthwise": Algorithm(depthwise.convolve, of_constant_shapes(depthwise.unsupported)),
+    "polyphase": Algorithm(polyphase.convolve, of_constant_shapes(polyphase.unsupported)),
+    "packing": Algorithm(packing.convolve, of_constant_shapes(packing.unsupported)),
+    "slabs": Algorithm(slabs.convolve, of_constant_shapes(slabs.unsupported)),
     "winograd2": Algorithm(partial(winograd.convolve, 2), of_constant_shapes(partial(winograd.unsupported, 2))),
     "winograd4": Algorithm(partial(winograd.convolve, 4), of_constant_shapes(partial(winograd.unsupported, 4))),
     "xla": Algorithm(xla.convolve, anything),

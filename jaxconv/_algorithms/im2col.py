@@ -22,25 +22,30 @@ from .._geometry import Geometry
 from .._tiling import MAX_WORKSPACE_BYTES, choose_tile, tiled
 
 MAX_SLICES = 32  # along one axis: keeps tracing and compiling in the tens of milliseconds
+FUSED_SLICES = 8
 
 
-def patches(window: jax.Array, tile: Geometry) -> jax.Array:
-    """[G, C, N, *S] -> [G, *K, C, N, *S']: the inputs that each tap multiplies at each output position."""
-    first = window.ndim - tile.ndim
-    for axis in reversed(range(tile.ndim)):
-        count, taps = tile.out_spatial[axis], tile.kernel[axis]
-        stride, spread = tile.strides[axis], tile.rhs_dilation[axis]
-        here = first + axis  # counted from the front: taps are put in front of it
-        if taps <= count:
+def patches(
+    window: jax.Array,
+    stacked: tuple[int, ...],
+    kept: tuple[int, ...],
+    stacked_steps: tuple[int, ...],
+    kept_steps: tuple[int, ...],
+) -> jax.Array:
+    """[G, A, B, *S] -> [G, *stacked, A, B, *kept]: elements `stacked_step * i + kept_step * j` of each spatial axis."""
+    first = window.ndim - len(kept)
+    for axis in reversed(range(len(kept))):
+        front, last = stacked[axis], kept[axis]
+        far, near = stacked_steps[axis], kept_steps[axis]
+        here = first + axis  # counted from the front, where axes are added
+        if front <= last:
             pieces = [
-                lax.slice_in_dim(window, k * spread, k * spread + (count - 1) * stride + 1, stride, here)
-                for k in range(taps)
+                lax.slice_in_dim(window, i * far, i * far + (last - 1) * near + 1, near, here) for i in range(front)
             ]
             window = jnp.stack(pieces, axis=1)
         else:
             pieces = [
-                lax.slice_in_dim(window, s * stride, s * stride + (taps - 1) * spread + 1, spread, here)
-                for s in range(count)
+                lax.slice_in_dim(window, j * near, j * near + (front - 1) * far + 1, far, here) for j in range(last)
             ]
             window = jnp.stack([jnp.moveaxis(piece, here, 1) for piece in pieces], axis=here + 1)
         first += 1
@@ -56,26 +61,54 @@ def workspace(tile: Geometry) -> int:
         rows * prod(tile.spatial[:axis]) * prod(tile.kernel[axis:]) * prod(tile.out_spatial[axis:])
         for axis in range(tile.ndim)
     ]
+    # XLA:CPU stacks up to 8 slices as it reads them; of more it makes the slices first, then the stack.
+    slices = [min(taps, count) for taps, count in zip(tile.kernel, tile.out_spatial, strict=True)]
+    stacks = sum(stage if count <= FUSED_SLICES else 2 * stage for stage, count in zip(stages, slices, strict=True))
     taps = prod(tile.kernel) * tile.in_channels * tile.groups * tile.out_channels
     product = tile.batch * prod(tile.out_spatial) * tile.groups * tile.out_channels
     factors = (stages[0] if stages else window) + taps  # what the compiler may widen before it multiplies
     widened = factors * wide if wide > itemsize else 0
-    # Stacking may first make the pieces, then the stack.
-    return (2 * window + 2 * sum(stages) + taps) * itemsize + widened + 2 * product * wide
+    # Window and taps are there three times: being read for the next tile, as read, and transposed.
+    return (3 * window + stacks + 3 * taps) * itemsize + widened + 2 * product * wide
 
 
 def convolve_tile(window: jax.Array, taps: jax.Array, tile: Geometry) -> jax.Array:
     """window [N, *S, G, C], taps [*K, C, G, O] -> [N, *S', G, O]."""
-    columns = patches(jnp.moveaxis(window, (-2, -1), (0, 1)), tile)
+    rank, counts = tile.ndim, tile.out_spatial
     inner = prod(tile.kernel) * tile.in_channels
-    product = jnp.einsum(
-        "gkm,kgo->mgo",
-        columns.reshape(tile.groups, inner, tile.batch * prod(tile.out_spatial)),
-        taps.reshape(inner, tile.groups, tile.out_channels),
-        precision=tile.precision,
-        preferred_element_type=tile.accumulator,
-    )
-    return product.reshape(tile.batch, *tile.out_spatial, tile.groups, tile.out_channels)
+    rows = tile.batch * prod(counts)
+    # The patches are a factor as they are, summed along their rows or their columns; of the other factor, which is
+    # small, a copy in the order that suits the product costs little. Not an einsum, which may swap the factors, and not
+    # a batch of one product, which is not a product to the compiler: both are slower.
+    if prod(counts) < prod(tile.kernel):
+        left = patches(_by(window, "gnc"), counts, tile.kernel, tile.strides, tile.rhs_dilation)
+        left = left.reshape(tile.groups, rows, inner)  # gmk
+        right = jnp.moveaxis(taps, rank, 0).reshape(inner, tile.groups, tile.out_channels)
+        product = _multiply(left, right, (2, 0), (0, 1), tile)
+        product = product.reshape(tile.groups, *counts, tile.batch, tile.out_channels)
+        return jnp.moveaxis(product, (1 + rank, 0), (0, -2))
+    right = patches(_by(window, "gcn"), tile.kernel, counts, tile.rhs_dilation, tile.strides)
+    right = right.reshape(tile.groups, inner, rows)  # gkm
+    left = taps.reshape(inner, tile.groups, tile.out_channels)
+    product = _multiply(left, right, (0, 1), (1, 0), tile)
+    product = product.reshape(tile.groups, tile.out_channels, tile.batch, *counts)
+    return jnp.moveaxis(product, (0, 1), (-2, -1))
+
+
+def _multiply(left: jax.Array, right: jax.Array, summed: tuple[int, int], groups: tuple[int, int], tile: Geometry):
+    """[G, rest of left, rest of right]: summed over the axes `summed`, for each element of the axes `groups`."""
+    batch = ((groups[0],), (groups[1],))
+    if tile.groups == 1:
+        left, right, batch = left.squeeze(groups[0]), right.squeeze(groups[1]), ((), ())
+        summed = summed[0] - (groups[0] < summed[0]), summed[1] - (groups[1] < summed[1])
+    dimensions = (((summed[0],), (summed[1],)), batch)
+    return lax.dot_general(left, right, dimensions, precision=tile.precision, preferred_element_type=tile.accumulator)
+
+
+def _by(window: jax.Array, letters: str) -> jax.Array:
+    """[N, *S, G, C] with the axes of the letters in front of *S."""
+    places = {"n": 0, "g": window.ndim - 2, "c": window.ndim - 1}
+    return window.transpose(*(places[letter] for letter in letters), *range(1, window.ndim - 2))
 
 
 def convolve(

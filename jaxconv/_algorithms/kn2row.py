@@ -1,0 +1,149 @@
+"""One product of matrices for each tap, added up (Vasudevan, Anderson, Gregg 2017, arXiv 1704.04428).
+
+    out[(n, s), o] = sum over k of  lhs[(n, stride * s + rhs_dilation * k), c] @ rhs[k, c, o]        for each group
+
+It needs one slice of lhs where im2col needs prod(K) of them; for one tap, a 1x1 convolution, there is nothing but the
+product. The dual, one product for each *output position*, is the weight gradient
+
+    out[s, n, o] = sum over (k, c) of  lhs[n, stride * s + rhs_dilation * k, c]^T @ rhs[(k, c), o]
+
+and the one to take where positions are fewer than taps.
+"""
+
+from functools import reduce
+from itertools import product
+from math import prod
+from operator import add
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .._chunks import Kernel, in_chunks, too_big
+from .._geometry import Geometry, dilated
+from .._summands import in_summands, too_big_summands
+from .._tiling import MAX_WORKSPACE_BYTES
+
+MAX_PRODUCTS = 32  # written out one after the other
+SMALL = 128 * 256  # results of a product; with fewer, more of them are summed apart, so that all threads have some
+
+
+def padded(lhs: jax.Array, g: Geometry) -> jax.Array:
+    """lhs [N, *S, G, C] with its padding and dilation."""
+    config = [(low, high, grow - 1) for (low, high), grow in zip(g.padding, g.lhs_dilation, strict=True)]
+    return lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *config, (0, 0, 0), (0, 0, 0)])
+
+
+def is_padded(g: Geometry) -> bool:
+    """Whether `padded` changes anything."""
+    return any(map(any, g.padding)) or set(g.lhs_dilation) - {1} != set()
+
+
+def pixels(lhs: jax.Array, starts: tuple[int, ...], counts: tuple[int, ...], steps: tuple[int, ...]) -> jax.Array:
+    """Elements `start + step * i` of each spatial axis."""
+    begin = (0, *starts, 0, 0)
+    end = [start + (count - 1) * step + 1 for start, count, step in zip(starts, counts, steps, strict=True)]
+    return lax.slice(lhs, begin, (lhs.shape[0], *end, *lhs.shape[-2:]), (1, *steps, 1, 1))
+
+
+def workspace(geometry: Geometry) -> int:
+    """Bytes of the padded input, the slice of it, and the products."""
+    g = geometry
+    itemsize, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
+    channels = g.batch * g.groups * g.in_channels
+    extent = prod(
+        dilated(size, grow) + low + high
+        for size, grow, (low, high) in zip(g.spatial, g.lhs_dilation, g.padding, strict=True)
+    )
+    total = channels * extent * itemsize if is_padded(g) else 0
+    if prod(g.kernel) > 1 or set(g.strides) - {1} or g.groups > 1:
+        total += 2 * channels * prod(g.out_spatial) * itemsize
+    products = prod(g.kernel) + 1 if prod(g.kernel) > 1 else wide != jnp.dtype(g.out_dtype).itemsize
+    total += products * g.batch * prod(g.out_spatial) * g.groups * g.out_channels * wide
+    if wide > itemsize:  # what the compiler widens before it multiplies
+        total += (channels * prod(g.out_spatial) + prod(g.kernel) * g.in_channels * g.groups * g.out_channels) * wide
+    return total
+
+
+def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], geometry: Geometry) -> jax.Array:
+    """lhs [N, *S, G, C] and rhs with its channels' letters -> [N, *S', G, O]."""
+    g = geometry
+    rhs, letters = prepared
+    source = padded(lhs, g) if is_padded(g) else lhs
+    products = []
+    for tap in product(*map(range, g.kernel)):
+        starts = tuple(k * spread for k, spread in zip(tap, g.rhs_dilation, strict=True))
+        left = pixels(source, starts, g.out_spatial, g.strides).reshape(-1, g.groups, g.in_channels)
+        right, spec = rhs[tap], f"tgc,{letters}->tgo"
+        if g.groups == 1:  # a plain product of matrices, not one of batches of one
+            left, right, spec = left[:, 0], right.squeeze(letters.index("g")), spec.replace("g", "")
+        products.append(jnp.einsum(spec, left, right, precision=g.precision, preferred_element_type=g.accumulator))
+    return reduce(add, products).reshape(g.batch, *g.out_spatial, g.groups, g.out_channels)
+
+
+KERNEL = Kernel(compute, workspace, lambda rhs, letters, geometry: (rhs, letters))
+
+
+def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """The dual: lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
+    g = geometry
+    source = padded(lhs, g) if is_padded(g) else lhs
+    space = "xyzuvw"[: g.ndim]
+    # Sums over very many terms for few results are split by c (the images of a weight gradient).
+    apart = "c" if g.batch * g.out_channels < SMALL else ""
+    spec, factor = f"n{space}gc,{space}cgo->{apart}gno", rhs
+    if g.groups == 1:
+        factor, spec = factor.squeeze(-2), spec.replace("g", "")
+    rows = []
+    for position in product(*map(range, g.out_spatial)):
+        starts = tuple(s * stride for s, stride in zip(position, g.strides, strict=True))
+        left = pixels(source, starts, g.kernel, g.rhs_dilation)
+        left = left.squeeze(-2) if g.groups == 1 else left
+        row = jnp.einsum(spec, left, factor, precision=g.precision, preferred_element_type=g.accumulator)
+        rows.append(row.sum(0) if apart else row)
+    out = jnp.stack(rows).reshape(*g.out_spatial, g.groups, g.batch, g.out_channels)
+    return jnp.moveaxis(out, -2, 0)
+
+
+def by_position_workspace(geometry: Geometry) -> int:
+    """Bytes of the padded input, its slices and the products."""
+    g = geometry
+    itemsize, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
+    images, positions = g.batch * g.groups * g.in_channels, prod(g.out_spatial)
+    extent = prod(
+        dilated(size, grow) + low + high
+        for size, grow, (low, high) in zip(g.spatial, g.lhs_dilation, g.padding, strict=True)
+    )
+    sliced = positions > 1 or g.kernel != g.spatial or set(g.rhs_dilation) - {1}
+    # Both factors are transposed for the product; the compiler may make all slices ahead of all products.
+    total = (images * extent * is_padded(g) + (images * positions * bool(sliced) + images) * prod(g.kernel)) * itemsize
+    results = g.groups * g.batch * g.out_channels
+    total += (positions + 1) * results * wide * (g.in_channels if results < SMALL * g.groups else 1)
+    if wide > itemsize:
+        total += (images + g.in_channels * g.groups * g.out_channels) * prod(g.kernel) * wide
+    return total
+
+
+def few_positions(geometry: Geometry) -> bool:
+    """Whether there are fewer output positions than taps."""
+    return prod(geometry.out_spatial) < prod(geometry.kernel)
+
+
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
+    if few_positions(geometry):
+        return in_summands(by_position, by_position_workspace, lhs, rhs, geometry, max_workspace_bytes)
+    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
+
+
+def unsupported(geometry: Geometry) -> str:
+    """Why not, or ""."""
+    g = geometry
+    products = min(prod(g.kernel), prod(g.out_spatial))
+    if products > MAX_PRODUCTS:
+        return f"it would write out {products} products of matrices, more than {MAX_PRODUCTS}"
+    if few_positions(g):
+        return too_big_summands(g, by_position_workspace)
+    return too_big(g, KERNEL)

@@ -1,0 +1,110 @@
+"""An n-D convolution as a sum of (n-1)-D ones, for compilers that do fewer dimensions better.
+
+    out[n, d, s] = sum over k0 of  conv(lhs[n, stride * d + dilation * k0, :], rhs[k0])[s]
+
+The slabs of lhs that tap k0 of the first axis meets become images of a batch N * D'. One dimension is not lowered but
+raised to two, the first of them with one row.
+"""
+
+from dataclasses import replace
+from functools import reduce
+from math import prod
+from operator import add
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .._chunks import Kernel, in_chunks, too_big
+from .._geometry import Geometry
+from .._tiling import MAX_WORKSPACE_BYTES
+from . import xla
+
+MAX_SLABS = 16  # convolutions written out
+
+
+def inner_geometry(geometry: Geometry) -> Geometry:
+    """The convolution of all slabs with one of the taps along the first axis."""
+    g = geometry
+    if g.ndim == 1:
+        flat = replace(
+            g,
+            spatial=(1, *g.spatial),
+            kernel=(1, *g.kernel),
+            strides=(1, *g.strides),
+            padding=((0, 0), *g.padding),
+            lhs_dilation=(1, *g.lhs_dilation),
+            rhs_dilation=(1, *g.rhs_dilation),
+        )
+    else:
+        flat = replace(
+            g,
+            batch=g.batch * g.out_spatial[0],
+            spatial=g.spatial[1:],
+            kernel=g.kernel[1:],
+            strides=g.strides[1:],
+            padding=g.padding[1:],
+            lhs_dilation=g.lhs_dilation[1:],
+            rhs_dilation=g.rhs_dilation[1:],
+            preferred_element_type=g.accumulator.name,
+        )
+    rank = flat.ndim
+    last = (0, rank + 1, *range(1, rank + 1))
+    numbers = lax.ConvDimensionNumbers(last, (rank + 1, rank, *range(rank)), last)
+    return replace(flat, dimension_numbers=numbers)
+
+
+def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
+    g, inner = geometry, inner_geometry(geometry)
+    shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
+    lhs, rhs = lhs.reshape(*lhs.shape[:-2], -1), rhs.reshape(*rhs.shape[:-2], -1)
+    if g.ndim == 1:
+        return xla.convolve(lhs[:, None], rhs[None], inner).reshape(shape)
+    count, stride, spread = g.out_spatial[0], g.strides[0], g.rhs_dilation[0]
+    pads = [(0, 0, 0)] * lhs.ndim
+    pads[1] = (*g.padding[0], g.lhs_dilation[0] - 1)
+    padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), pads)
+    slabs = []
+    for k in range(g.kernel[0]):
+        start = k * spread
+        slab = lax.slice_in_dim(padded, start, start + (count - 1) * stride + 1, stride, 1)
+        slabs.append(xla.convolve(slab.reshape(-1, *slab.shape[2:]), rhs[k], inner))
+    return reduce(add, slabs).reshape(shape)
+
+
+def workspace(geometry: Geometry) -> int:
+    """Bytes of the padded input, its slabs and what they give."""
+    g = geometry
+    itemsize, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
+    if g.ndim == 1:
+        return 0
+    rows = g.batch * prod(g.spatial[1:]) * g.groups * g.in_channels
+    length = (g.spatial[0] - 1) * g.lhs_dilation[0] + 1 + sum(max(side, 0) for side in g.padding[0])
+    outputs = g.batch * prod(g.out_spatial) * g.groups * g.out_channels
+    return rows * (length + 2 * g.out_spatial[0]) * itemsize + (g.kernel[0] + 1) * outputs * wide
+
+
+KERNEL = Kernel(compute, workspace)
+
+
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: the output, `max_workspace_bytes`, and what the inner
+    convolutions take."""
+    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
+
+
+def unsupported(geometry: Geometry) -> str:
+    """Why not, or ""."""
+    g = geometry
+    if not g.ndim:
+        return "there is no axis to cut"
+    if g.groups > 1:
+        return f"its slabs would be grouped convolutions ({g.groups} groups), which the compiler does badly"
+    if g.ndim > 1 and g.kernel[0] > MAX_SLABS:
+        return f"it would write out {g.kernel[0]} convolutions, more than {MAX_SLABS}"
+    if g.ndim > 1 and jnp.issubdtype(g.accumulator, jnp.complexfloating) and g.dtype != g.accumulator.name:
+        return "the compiler rounds complex sums that it returns in a wider type"
+    return too_big(g, KERNEL)
