@@ -29,6 +29,7 @@ ERROR_FACTOR: dict[str, float] = {
     "im2col": 1.0,
     "depthwise": 1.0,
     "kn2row": 1.0,
+    "col2im": 1.0,
     "polyphase": 1.0,
     "packing": 1.0,
     "slabs": 1.0,

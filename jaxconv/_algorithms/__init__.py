@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from .._geometry import Geometry
-from . import depthwise, im2col, kn2row, naive, packing, polyphase, slabs, winograd, xla
+from . import col2im, depthwise, im2col, kn2row, naive, packing, polyphase, slabs, winograd, xla
 
 
 class Algorithm(NamedTuple):
@@ -42,6 +42,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "naive": Algorithm(naive.convolve, of_constant_shapes()),
     "im2col": Algorithm(im2col.convolve, of_constant_shapes()),
     "kn2row": Algorithm(kn2row.convolve, of_constant_shapes(kn2row.unsupported)),
+    "col2im": Algorithm(col2im.convolve, of_constant_shapes(col2im.unsupported)),
     "depthwise": Algorithm(depthwise.convolve, of_constant_shapes(depthwise.unsupported)),
     "polyphase": Algorithm(polyphase.convolve, of_constant_shapes(polyphase.unsupported)),
     "packing": Algorithm(packing.convolve, of_constant_shapes(packing.unsupported)),

@@ -28,15 +28,17 @@ MAX_PRODUCTS = 32  # written out one after the other
 SMALL = 128 * 256  # results of a product; with fewer, more of them are summed apart, so that all threads have some
 
 
-def padded(lhs: jax.Array, g: Geometry) -> jax.Array:
-    """lhs [N, *S, G, C] with its padding and dilation."""
+def padded(lhs: jax.Array, g: Geometry) -> tuple[jax.Array, tuple[int, ...]]:
+    """lhs [N, *S, G, C] padded and dilated, and where position 0 is in it. Only cropped, it stays as it is."""
+    if not is_padded(g):
+        return lhs, tuple(-low for low, _ in g.padding)
     config = [(low, high, grow - 1) for (low, high), grow in zip(g.padding, g.lhs_dilation, strict=True)]
-    return lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *config, (0, 0, 0), (0, 0, 0)])
+    return lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *config, (0, 0, 0), (0, 0, 0)]), (0,) * g.ndim
 
 
 def is_padded(g: Geometry) -> bool:
-    """Whether `padded` changes anything."""
-    return any(map(any, g.padding)) or set(g.lhs_dilation) - {1} != set()
+    """Whether there are zeros to put anywhere."""
+    return any(side > 0 for pair in g.padding for side in pair) or bool(set(g.lhs_dilation) - {1})
 
 
 def pixels(lhs: jax.Array, starts: tuple[int, ...], counts: tuple[int, ...], steps: tuple[int, ...]) -> jax.Array:
@@ -69,10 +71,10 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], geometry: Geometry)
     """lhs [N, *S, G, C] and rhs with its channels' letters -> [N, *S', G, O]."""
     g = geometry
     rhs, letters = prepared
-    source = padded(lhs, g) if is_padded(g) else lhs
+    source, origin = padded(lhs, g)
     products = []
     for tap in product(*map(range, g.kernel)):
-        starts = tuple(k * spread for k, spread in zip(tap, g.rhs_dilation, strict=True))
+        starts = tuple(zero + k * spread for zero, k, spread in zip(origin, tap, g.rhs_dilation, strict=True))
         left = pixels(source, starts, g.out_spatial, g.strides).reshape(-1, g.groups, g.in_channels)
         right, spec = rhs[tap], f"tgc,{letters}->tgo"
         if g.groups == 1:  # a plain product of matrices, not one of batches of one
@@ -87,7 +89,7 @@ KERNEL = Kernel(compute, workspace, lambda rhs, letters, geometry: (rhs, letters
 def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     """The dual: lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
     g = geometry
-    source = padded(lhs, g) if is_padded(g) else lhs
+    source, origin = padded(lhs, g)
     space = "xyzuvw"[: g.ndim]
     # Sums over very many terms for few results are split by c (the images of a weight gradient).
     apart = "c" if g.batch * g.out_channels < SMALL else ""
@@ -96,7 +98,7 @@ def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array
         factor, spec = factor.squeeze(-2), spec.replace("g", "")
     rows = []
     for position in product(*map(range, g.out_spatial)):
-        starts = tuple(s * stride for s, stride in zip(position, g.strides, strict=True))
+        starts = tuple(zero + s * stride for zero, s, stride in zip(origin, position, g.strides, strict=True))
         left = pixels(source, starts, g.kernel, g.rhs_dilation)
         left = left.squeeze(-2) if g.groups == 1 else left
         row = jnp.einsum(spec, left, factor, precision=g.precision, preferred_element_type=g.accumulator)

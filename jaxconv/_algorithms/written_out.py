@@ -14,6 +14,7 @@ is made of the few rows it reads.
 A dilated lhs is taken apart into its phases (`_phases`), whose outputs are interleaved.
 """
 
+from collections.abc import Callable
 from functools import reduce
 from operator import add
 from typing import NamedTuple
@@ -86,6 +87,64 @@ def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
     return total
 
 
+def padded_axes(geometry: Geometry) -> int:
+    """How many leading axes are cut into padded runs, so that few enough products are written out; -1 if none are."""
+    every = axis_phases(geometry)
+    return next((n for n in range(max(geometry.ndim, 1)) if terms(geometry, every, n) <= MAX_TERMS), -1)
+
+
+def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: list[int]) -> jax.Array:
+    """Sum over the taps of `term(window, tap)`, window being what the tap meets of view at all output positions.
+
+    Args:
+      view: an array whose spatial axes are `space`.
+      term: gives an array of the accumulator's type; only the axes that are not spatial may have another size.
+    """
+    g = geometry
+
+    def total(view, chosen, axes, tap=()):
+        """Sum over the taps of the axes that are left: row by row, which compiles to faster code than one long sum."""
+        if len(tap) == g.ndim:
+            return term(view, tap)
+        axis = len(tap)
+        run, phase = chosen[axis], axes[axis]
+        terms = []
+        for j, start in zip(run.taps, run.starts, strict=True):
+            stop = start + (run.stop - 1 - run.start) * phase.stride + 1
+            window = lax.slice_in_dim(view, start, stop, phase.stride, space[axis])
+            terms.append(total(window, chosen, axes, (*tap, phase.first + phase.step * j)))
+        return reduce(add, terms)
+
+    def nothing(view, chosen):
+        """Zeros where no tap meets anything, of the shape that a term would have."""
+        first = view
+        for at, run in zip(space, chosen, strict=True):
+            shape = list(first.shape)
+            shape[at] = run.stop - run.start
+            first = jax.ShapeDtypeStruct(shape, view.dtype)
+        some = jax.eval_shape(lambda window: term(window, (0,) * g.ndim), first)
+        return jnp.zeros(some.shape, some.dtype)
+
+    def cut(view, axes, chosen=()):
+        """The outputs of the phases `axes`, run by run."""
+        if len(chosen) == g.ndim:
+            return total(view, chosen, axes) if all(run.taps for run in chosen) else nothing(view, chosen)
+        axis = len(chosen)
+        parts = []
+        for run in split[axis](axes[axis], each[axis], g.spatial[axis]):
+            part = lax.slice_in_dim(view, *run.rows, axis=space[axis])
+            pads = [(0, 0, 0)] * view.ndim
+            pads[space[axis]] = (*run.pad, 0)
+            parts.append(cut(lax.pad(part, jnp.zeros((), part.dtype), pads), axes, (*chosen, run)))
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, space[axis])
+
+    every = axis_phases(g)
+    each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
+    padded = max(padded_axes(g), 0)
+    split = [padded_runs] * padded + [exact_runs] * (g.ndim - padded)
+    return interleave(every, lambda axes: cut(view, axes), space, g.out_spatial)
+
+
 def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: rows at the ends, and a copy of lhs if its layout is not
     that of the output."""
@@ -98,7 +157,7 @@ def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     view = lhs.reshape(g.lhs_layout.split).transpose([g.lhs_layout.order[axis] for axis in order])
     weights = g.rhs_layout.whole(rhs)
 
-    def product(window, tap):
+    def term(window, tap):
         shape = [1] * window.ndim
         shape[group], shape[channel] = g.groups, g.out_channels
         terms = []
@@ -108,50 +167,12 @@ def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
             terms.append(pixels * weight.reshape(shape).astype(g.accumulator))
         return reduce(add, terms)
 
-    def total(view, chosen, axes, tap=()):
-        """Sum over the taps of the axes that are left: row by row, which compiles to faster code than one long sum."""
-        if len(tap) == g.ndim:
-            return product(view, tap)
-        axis = len(tap)
-        run, phase = chosen[axis], axes[axis]
-        terms = []
-        for j, start in zip(run.taps, run.starts, strict=True):
-            stop = start + (run.stop - 1 - run.start) * phase.stride + 1
-            window = lax.slice_in_dim(view, start, stop, phase.stride, space[axis])
-            terms.append(total(window, chosen, axes, (*tap, phase.first + phase.step * j)))
-        return reduce(add, terms)
-
-    def cut(view, axes, chosen=()):
-        """The outputs of the phases `axes`, run by run."""
-        if len(chosen) == g.ndim:
-            if all(run.taps for run in chosen):
-                return total(view, chosen, axes)
-            shape = list(view.shape)
-            shape[channel] = g.out_channels
-            for at, run in zip(space, chosen, strict=True):
-                shape[at] = run.stop - run.start
-            return jnp.zeros(shape, g.accumulator)
-        axis = len(chosen)
-        parts = []
-        for run in split[axis](axes[axis], each[axis], g.spatial[axis]):
-            part = lax.slice_in_dim(view, *run.rows, axis=space[axis])
-            pads = [(0, 0, 0)] * view.ndim
-            pads[space[axis]] = (*run.pad, 0)
-            parts.append(cut(lax.pad(part, jnp.zeros((), part.dtype), pads), axes, (*chosen, run)))
-        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, space[axis])
-
-    every = axis_phases(g)
-    each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
-    padded = next((n for n in range(g.ndim) if terms(g, every, n) <= MAX_TERMS), max(g.ndim - 1, 0))
-    split = [padded_runs] * padded + [exact_runs] * (g.ndim - padded)
-    out = interleave(every, lambda axes: cut(view, axes), space, g.out_spatial)
-    return out.astype(g.out_dtype).reshape(g.out_layout.shape)
+    return shift_and_add(view, term, g, space).astype(g.out_dtype).reshape(g.out_layout.shape)
 
 
 def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
-    every = axis_phases(geometry)
-    products = min(terms(geometry, every, n) for n in range(max(geometry.ndim, 1)))
-    if products > MAX_TERMS:
-        return f"it would write out {products} products, more than {MAX_TERMS}"
-    return ""
+    if padded_axes(geometry) >= 0:
+        return ""
+    least = terms(geometry, axis_phases(geometry), max(geometry.ndim - 1, 0))
+    return f"it would write out {least} products, more than {MAX_TERMS}"
