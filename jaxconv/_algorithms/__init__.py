@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from .._geometry import Geometry
-from . import depthwise, im2col, naive, winograd, xla
+from . import depthwise, fft, im2col, naive, winograd, xla
 
 
 class Algorithm(NamedTuple):
@@ -44,5 +44,6 @@ ALGORITHMS: dict[str, Algorithm] = {
     "depthwise": Algorithm(depthwise.convolve, of_constant_shapes(depthwise.unsupported)),
     "winograd2": Algorithm(partial(winograd.convolve, 2), of_constant_shapes(partial(winograd.unsupported, 2))),
     "winograd4": Algorithm(partial(winograd.convolve, 4), of_constant_shapes(partial(winograd.unsupported, 4))),
+    "fft": Algorithm(fft.convolve, of_constant_shapes(fft.unsupported)),
     "xla": Algorithm(xla.convolve, anything),
 }

@@ -35,6 +35,8 @@ from .._tiling import MAX_WORKSPACE_BYTES, ceil_div
 
 LONGEST_MATRIX = 256  # of the transforms that are products with a matrix; one twice as long gains nothing over an FFT
 
+MOVING = 128  # steps of a transform that reading and writing a number at one frequency takes as long as, all in all
+
 
 class Blocks(NamedTuple):
     """How one axis is cut. Block number b takes the inputs `hop * b - low` and following.
@@ -101,7 +103,7 @@ def _blocks(sizes: tuple[int, ...], products: int, taps: float) -> Blocks:
 
     def work(b: Blocks) -> float:
         steps = b.length if b.length <= LONGEST_MATRIX else 16 * b.length.bit_length()
-        return b.length * (b.count * (steps + products + 16) + taps * steps)
+        return b.length * (b.count * (steps + products + MOVING) + taps * steps)
 
     return min(choices, key=work)
 
@@ -191,12 +193,13 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], g: Geometry) -> jax
         values = forward(jnp.moveaxis(values, 1 + axis, 1), b.length, b.first, 1, -1)
 
     # [2, frequencies, G, blocks, C]
-    shape, values = values.shape[1 : 1 + g.ndim], values.reshape(2, prod(values.shape[1 : 1 + g.ndim]), g.groups, -1, g.in_channels)
+    shape, values = (
+        values.shape[1 : 1 + g.ndim],
+        values.reshape(2, prod(values.shape[1 : 1 + g.ndim]), g.groups, -1, g.in_channels),
+    )
     if g.in_channels == g.out_channels == 1:
         real, imaginary = taps.reshape(2, -1, g.groups, 1, 1)
-        values = jnp.stack(
-            [values[0] * real - values[1] * imaginary, values[0] * imaginary + values[1] * real]
-        )
+        values = jnp.stack([values[0] * real - values[1] * imaginary, values[0] * imaginary + values[1] * real])
     else:
         both = jnp.stack([taps, jnp.stack([-taps[1], taps[0]])])
         values = jnp.einsum(f"afgtc,abf{letters}->bfgto", values, both, precision=lax.Precision.HIGHEST)
@@ -215,25 +218,25 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], g: Geometry) -> jax
     return lax.slice(out, (0,) * out.ndim, (g.batch, *g.out_spatial, g.groups, g.out_channels))
 
 
-def sizes(elements: int, cut: list[Blocks], ends: list[int], g: Geometry) -> list[int]:
-    """Elements before and after each step of a transform that has `ends` along the axes beside the frequencies."""
-    found = []
-    for done in range(g.ndim + 1):
-        half = 1 if g.accumulator.kind == "c" or done == 0 else (cut[0].length // 2 + 1) / cut[0].length
-        frequencies = prod(b.length for b in cut[:done])
-        parts = 1 if done == 0 and g.accumulator.kind != "c" else 2
-        found.append(int(elements * parts * half * frequencies * prod(ends[done:])))
-    return found
-
-
 def workspace(g: Geometry) -> int:
-    """Of each step what it reads, that in another order, and what it makes."""
+    """A step of a transform has what it reads and what it makes; products may need one of them in another order."""
     cut = [blocks(g, axis) for axis in range(g.ndim)]
-    count = g.groups * g.batch * prod(b.count for b in cut)
-    inputs = sizes(count * g.in_channels, cut, [b.read for b in cut], g)
-    outputs = sizes(count * g.out_channels, cut, [b.outputs for b in cut], g)
-    taps = sizes(g.groups * g.in_channels * g.out_channels, cut, list(g.kernel), g)
-    return inputs, outputs, taps
+    halves = 2 if g.accumulator.kind == "c" else 1
+    frequencies = prod(b.length for b in cut[1:]) * (cut[0].length if halves == 2 else cut[0].length // 2 + 1)
+
+    def most(channels: int, ends: list[int]) -> int:
+        """Of the elements between the steps, each of which may add some; the first one leaves real numbers behind."""
+        steps = [2 * frequencies // prod(b.length for b in cut[1 + i :]) * prod(ends[1 + i :]) for i in range(g.ndim)]
+        return g.groups * channels * max(halves * prod(ends), *steps)
+
+    count = g.batch * prod(b.count for b in cut)
+    inputs = count * most(g.in_channels, [b.read for b in cut])
+    outputs = count * most(g.out_channels, [b.outputs for b in cut])
+    taps = most(g.in_channels * g.out_channels, list(g.kernel))
+    alone = g.in_channels == g.out_channels == 1
+    elements = inputs + outputs + taps if alone else inputs + outputs + max(inputs, outputs) + 2 * taps
+    padded = any(b.count > 1 for b in cut) * g.batch * prod(g.spatial) * g.groups * g.in_channels * halves
+    return (elements + padded) * g.accumulator.itemsize // halves
 
 
 KERNEL = Kernel(compute, workspace, prepare)
