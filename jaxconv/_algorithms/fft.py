@@ -110,7 +110,8 @@ def _blocks(sizes: tuple[int, ...], products: int, taps: float) -> Blocks:
 
 def parts(values: np.ndarray) -> np.ndarray:
     """[2, n, 2, m] that multiplies (real, imaginary) by the complex [n, m]."""
-    return np.array([[values.real, values.imag], [-values.imag, values.real]]).transpose(0, 2, 1, 3)
+    real, imaginary = np.real(values), np.imag(values)
+    return np.array([[real, imaginary], [-imaginary, real]]).transpose(0, 2, 1, 3)
 
 
 def waves(length: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -161,11 +162,21 @@ def split(x: jax.Array, dtype: np.dtype) -> jax.Array:
     return jnp.stack([x.real, x.imag]) if dtype.kind == "c" else x[None]
 
 
+def meets_input(g: Geometry, axis: int) -> np.ndarray:
+    """[taps]: whether it multiplies anything but padding."""
+    stride, size = g.strides[axis], g.spatial[axis]
+    at = np.arange(g.kernel[axis]) * g.rhs_dilation[axis] - g.padding[axis][0]  # of output 0
+    output = np.maximum(0, -(at // stride))  # the first that reaches the input
+    return (output < g.out_spatial[axis]) & (at + output * stride < size)
+
+
 def prepare(rhs: jax.Array, letters: str, g: Geometry) -> tuple[jax.Array, str]:
     """W, [2, frequencies, *letters]; the axes' frequencies in reverse order."""
     values = split(rhs, g.accumulator)
     for axis in range(g.ndim):
-        values = jnp.moveaxis(values, 1 + axis, 1)
+        values, used = jnp.moveaxis(values, 1 + axis, 1), meets_input(g, axis)
+        if not used.all():  # rounding errors are relative to all that is transformed, needed or not
+            values = values * used.reshape(-1, *(1,) * (values.ndim - 2)).astype(values.real.dtype)
         values = forward(values, blocks(g, axis).length, 0, g.rhs_dilation[axis], 1)
     return values.reshape(2, -1, *rhs.shape[g.ndim :]), letters
 
