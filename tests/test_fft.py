@@ -38,7 +38,8 @@ def off_by(problem, out, lhs, rhs):
 
 
 def convolve(problem, lhs, rhs, **kwargs):
-    return fft.convolve(lhs, rhs, geometry_of(lhs, rhs, **problem.arguments), **kwargs)
+    g = geometry_of(lhs, rhs, **problem.arguments)
+    return jax.jit(lambda lhs, rhs: fft.convolve(lhs, rhs, g, **kwargs))(lhs, rhs)
 
 
 def can(problem):
@@ -66,7 +67,7 @@ def test_a_piece_at_a_time(problem, data):
 LARGE = {
     "blocks along both axes": ((2, 3, 70, 90), (4, 3, 5, 7), {"padding": "SAME"}),
     "blocks, strides, dilation": ((1, 2, 201, 90), (2, 2, 3, 4), {"window_strides": (3, 2), "rhs_dilation": (4, 2)}),
-    "depthwise": ((2, 5, 64, 64), (5, 1, 31, 31), {"padding": "SAME", "feature_group_count": 5}),
+    "depthwise": ((2, 3, 40, 40), (3, 1, 21, 21), {"padding": "SAME", "feature_group_count": 3}),
     "the wide product": ((1, 64, 12, 12), (64, 64, 3, 3), {"padding": "SAME"}),
     "one tap along one axis": ((1, 2, 60, 60), (2, 2, 1, 9), {}),
     "more padding than input": ((1, 2, 4, 5), (2, 2, 9, 3), {"padding": ((20, 9), (-1, 30))}),
@@ -86,8 +87,7 @@ def test_large(lhs, rhs, arguments, dtype):
     rank = len(lhs) - 2
     problem = Problem(lhs, rhs, **{"window_strides": (1,) * rank, "padding": "VALID", "dtype": dtype, **arguments})
     operands = problem.operands()
-    out = jax.jit(lambda lhs, rhs: convolve(problem, lhs, rhs))(*operands)
-    assert off_by(problem, out, *operands) <= 1
+    assert off_by(problem, convolve(problem, *operands), *operands) <= 1
 
 
 def test_the_error_grows_no_faster_than_that_of_a_sum():
@@ -120,7 +120,7 @@ def test_derivatives(arguments):
 REFUSED = {
     "its transforms have fractions, and int32": ((1, 1, 5), (1, 1, 2), {"dtype": "int32"}),
     "it needs a spatial axis": ((2, 3), (4, 3), {}),
-    r"lhs_dilation must be 1, and is \(2,\)": ((1, 1, 5), (1, 1, 2), {"lhs_dilation": (2,)}),
+    r"lhs_dilation must be 1, and is \(2,\)": ((1, 1, 5), (1, 1, 2), {"lhs_dilation": (2,), "padding": [(0, 0)]}),
     "bytes of workspace at least": ((1, 1, 9_000_000), (1, 1, 5_000_000), {}),
 }
 
@@ -128,9 +128,9 @@ REFUSED = {
 @pytest.mark.parametrize("reason, problem", REFUSED.items())
 def test_refuses(reason, problem):
     lhs, rhs, more = problem
-    dtype = more.pop("dtype", "float32")
+    arguments = {"window_strides": (1,) * (len(lhs) - 2), "padding": "VALID", "dtype": "float32", **more}
+    dtype = arguments.pop("dtype")
     shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape in (lhs, rhs)]
-    arguments = {"window_strides": (1,) * (len(lhs) - 2), "padding": "VALID", **more}
 
     def call(lhs, rhs):
         return jaxconv.conv_general_dilated(lhs, rhs, **arguments, algorithm="fft")

@@ -42,7 +42,7 @@ class Blocks(NamedTuple):
     """How one axis is cut. Block number b takes the inputs `hop * b - low` and following.
 
     Attributes:
-      count: of the blocks.
+      number: of the blocks.
       length: L, of the transform.
       read: inputs in a block.
       first: place of the first of them; the others follow it.
@@ -51,7 +51,7 @@ class Blocks(NamedTuple):
       hop: from block to block.
     """
 
-    count: int
+    number: int
     length: int
     read: int
     first: int
@@ -103,7 +103,7 @@ def _blocks(sizes: tuple[int, ...], products: int, taps: float) -> Blocks:
 
     def work(b: Blocks) -> float:
         steps = b.length if b.length <= LONGEST_MATRIX else 16 * b.length.bit_length()
-        return b.length * (b.count * (steps + products + MOVING) + taps * steps)
+        return b.length * (b.number * (steps + products + MOVING) + taps * steps)
 
     return min(choices, key=work)
 
@@ -115,8 +115,10 @@ def parts(values: np.ndarray) -> np.ndarray:
 
 
 def waves(length: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """e(row * column)."""
-    return np.exp(2j * np.pi / length * (np.outer(rows, columns) % length))
+    """e(row * column), its angles in more digits than float64 has, where there are such."""
+    turns = (np.outer(rows, columns) % length).astype(np.longdouble) / length
+    angles = turns * (8 * np.arctan(np.longdouble(1)))
+    return np.cos(angles).astype(np.float64) + 1j * np.sin(angles).astype(np.float64)
 
 
 def product(matrix: np.ndarray, x: jax.Array) -> jax.Array:
@@ -170,25 +172,34 @@ def meets_input(g: Geometry, axis: int) -> np.ndarray:
     return (output < g.out_spatial[axis]) & (at + output * stride < size)
 
 
+def by_element(g: Geometry) -> bool:
+    """Whether the products are of numbers, not of matrices."""
+    return g.in_channels == g.out_channels == 1
+
+
 def prepare(rhs: jax.Array, letters: str, g: Geometry) -> tuple[jax.Array, str]:
-    """W, [2, frequencies, *letters]; the axes' frequencies in reverse order."""
+    """W, [2, frequencies, *letters], the axes' frequencies in reverse order. For products of matrices [2, 2, ...]: it
+    and i W, which meet the real and the imaginary part."""
     values = split(rhs, g.accumulator)
     for axis in range(g.ndim):
         values, used = jnp.moveaxis(values, 1 + axis, 1), meets_input(g, axis)
         if not used.all():  # rounding errors are relative to all that is transformed, needed or not
             values = values * used.reshape(-1, *(1,) * (values.ndim - 2)).astype(values.real.dtype)
         values = forward(values, blocks(g, axis).length, 0, g.rhs_dilation[axis], 1)
-    return values.reshape(2, -1, *rhs.shape[g.ndim :]), letters
+    values = values.reshape(2, -1, *rhs.shape[g.ndim :])
+    if by_element(g):
+        return values, letters
+    return jnp.stack([values, jnp.stack([-values[1], values[0]])]), letters
 
 
 def windows(x: jax.Array, axis: int, b: Blocks) -> jax.Array:
     """The axis as two: blocks and what each reads."""
     pieces = ceil_div(b.read, b.hop)
     config = [(0, 0, 0)] * x.ndim
-    config[axis] = (b.low, (b.count + pieces - 1) * b.hop - b.low - x.shape[axis], 0)
+    config[axis] = (b.low, (b.number + pieces - 1) * b.hop - b.low - x.shape[axis], 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), config)
     x = x.reshape(*x.shape[:axis], -1, b.hop, *x.shape[axis + 1 :])
-    shifted = [lax.slice_in_dim(x, i, i + b.count, axis=axis) for i in range(pieces)]
+    shifted = [lax.slice_in_dim(x, i, i + b.number, axis=axis) for i in range(pieces)]
     return lax.slice_in_dim(lax.concatenate(shifted, axis + 1), 0, b.read, axis=axis + 1)
 
 
@@ -208,14 +219,13 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], g: Geometry) -> jax
         values.shape[1 : 1 + g.ndim],
         values.reshape(2, prod(values.shape[1 : 1 + g.ndim]), g.groups, -1, g.in_channels),
     )
-    if g.in_channels == g.out_channels == 1:
+    if by_element(g):
         real, imaginary = taps.reshape(2, -1, g.groups, 1, 1)
         values = jnp.stack([values[0] * real - values[1] * imaginary, values[0] * imaginary + values[1] * real])
     else:
-        both = jnp.stack([taps, jnp.stack([-taps[1], taps[0]])])
-        values = jnp.einsum(f"afgtc,abf{letters}->bfgto", values, both, precision=lax.Precision.HIGHEST)
+        values = jnp.einsum(f"afgtc,abf{letters}->bfgto", values, taps, precision=lax.Precision.HIGHEST)
 
-    values = values.reshape(2, *shape, g.groups, g.batch, *(b.count for b in cut), g.out_channels)
+    values = values.reshape(2, *shape, g.groups, g.batch, *(b.number for b in cut), g.out_channels)
     for step, axis in enumerate(reversed(range(g.ndim))):
         real = axis == 0 and g.accumulator.kind != "c"
         values = jnp.moveaxis(values, 1 + step, 1)
@@ -225,7 +235,7 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], g: Geometry) -> jax
     out = lax.complex(values[0], values[1]) if g.accumulator.kind == "c" else values[0]
     order = [axis + (g.ndim + 2) * part for axis in range(g.ndim) for part in (1, 0)]
     out = out.transpose(g.ndim + 1, *order, g.ndim, 2 * g.ndim + 2)
-    out = out.reshape(g.batch, *(b.count * b.outputs for b in cut), g.groups, g.out_channels)
+    out = out.reshape(g.batch, *(b.number * b.outputs for b in cut), g.groups, g.out_channels)
     return lax.slice(out, (0,) * out.ndim, (g.batch, *g.out_spatial, g.groups, g.out_channels))
 
 
@@ -240,13 +250,14 @@ def workspace(g: Geometry) -> int:
         steps = [2 * frequencies // prod(b.length for b in cut[1 + i :]) * prod(ends[1 + i :]) for i in range(g.ndim)]
         return g.groups * channels * max(halves * prod(ends), *steps)
 
-    count = g.batch * prod(b.count for b in cut)
+    count = g.batch * prod(b.number for b in cut)
     inputs = count * most(g.in_channels, [b.read for b in cut])
     outputs = count * most(g.out_channels, [b.outputs for b in cut])
     taps = most(g.in_channels * g.out_channels, list(g.kernel))
-    alone = g.in_channels == g.out_channels == 1
-    elements = inputs + outputs + taps if alone else inputs + outputs + max(inputs, outputs) + 2 * taps
-    padded = any(b.count > 1 for b in cut) * g.batch * prod(g.spatial) * g.groups * g.in_channels * halves
+    elements = inputs + outputs + taps
+    if not by_element(g):
+        elements = max(inputs + outputs + max(inputs, outputs) + 2 * taps, 3 * taps)
+    padded = any(b.number > 1 for b in cut) * g.batch * prod(g.spatial) * g.groups * g.in_channels * halves
     return (elements + padded) * g.accumulator.itemsize // halves
 
 
