@@ -35,6 +35,7 @@ ERROR_FACTOR: dict[str, float] = {
     "slabs": 1.0,
     "winograd2": 8.0,
     "winograd4": 100.0,
+    "fft": 2.0,
     "xla": 1.0,
 }
 COMPLEX_FACTOR = 3.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from .._geometry import Geometry
-from . import col2im, depthwise, im2col, kn2row, naive, packing, polyphase, slabs, winograd, xla
+from . import col2im, depthwise, fft, im2col, kn2row, naive, packing, polyphase, slabs, winograd, xla
 
 
 class Algorithm(NamedTuple):
@@ -49,5 +49,6 @@ ALGORITHMS: dict[str, Algorithm] = {
     "slabs": Algorithm(slabs.convolve, of_constant_shapes(slabs.unsupported)),
     "winograd2": Algorithm(partial(winograd.convolve, 2), of_constant_shapes(partial(winograd.unsupported, 2))),
     "winograd4": Algorithm(partial(winograd.convolve, 4), of_constant_shapes(partial(winograd.unsupported, 4))),
+    "fft": Algorithm(fft.convolve, of_constant_shapes(fft.unsupported)),
     "xla": Algorithm(xla.convolve, anything),
 }

@@ -90,7 +90,7 @@ def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
 def padded_axes(geometry: Geometry) -> int:
     """How many leading axes are cut into padded runs, so that few enough products are written out; -1 if none are."""
     every = axis_phases(geometry)
-    return next((n for n in range(max(geometry.ndim, 1)) if terms(geometry, every, n) <= MAX_TERMS), -1)
+    return next((n for n in range(geometry.ndim + 1) if terms(geometry, every, n) <= MAX_TERMS), -1)
 
 
 def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: list[int]) -> jax.Array:
@@ -174,5 +174,5 @@ def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
     if padded_axes(geometry) >= 0:
         return ""
-    least = terms(geometry, axis_phases(geometry), max(geometry.ndim - 1, 0))
+    least = terms(geometry, axis_phases(geometry), geometry.ndim)
     return f"it would write out {least} products, more than {MAX_TERMS}"
