@@ -33,6 +33,7 @@ ERROR_FACTOR: dict[str, float] = {
     "polyphase": 1.0,
     "packing": 1.0,
     "slabs": 1.0,
+    "karatsuba": 4.0,
     "winograd2": 8.0,
     "winograd4": 100.0,
     "fft": 2.0,

@@ -23,13 +23,16 @@ MAX_TERMS = 64  # products in the body; with more than about a hundred LLVM spil
 def workspace(geometry: Geometry) -> int:
     """Bytes of the padded input, the window that a turn reads, the sum before and after, and phases put in order."""
     g = geometry
+    channels = g.batch * g.groups * g.in_channels
+    is_padded, length = False, []
+    for axes, count, size in zip(axis_phases(g), g.out_spatial, g.spatial, strict=True):
+        each = -(-count // len(axes))
+        reach = [(each - 1) * phase.stride + (phase.taps - 1) * phase.spread + 1 for phase in axes if phase.taps]
+        length.append(max(reach, default=0))
+        is_padded |= any(phase.low for phase in axes) or reach != [size]
+    inputs = channels * prod(length) * jnp.dtype(g.dtype).itemsize * (1 + is_padded)
     outputs = g.batch * prod(g.out_spatial) * g.groups * g.out_channels * g.accumulator.itemsize
-    extent = prod(
-        size + max(low, 0) + max(high, 0) + taps
-        for size, (low, high), taps in zip(g.spatial, g.padding, g.kernel, strict=True)
-    )
-    inputs = g.batch * extent * g.groups * g.in_channels * g.accumulator.itemsize
-    return 2 * inputs + (2 if max(g.lhs_dilation, default=1) == 1 else 4) * outputs
+    return inputs + (2 if max(g.lhs_dilation, default=1) == 1 else 4) * outputs
 
 
 def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
