@@ -37,6 +37,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 ERROR_FACTOR: dict[str, float] = {
     "naive": 1.0,
@@ -48,6 +49,11 @@ ERROR_FACTOR: dict[str, float] = {
 }
 NORMWISE = frozenset({"winograd2", "winograd4"})  # judged by the second bound above
 COMPLEX_FACTOR = 3.0
+
+
+def largest(magnitudes: NDArray, axes: tuple[int, ...]) -> NDArray:
+    """Everywhere along the axes, an operand's spatial ones, the largest value along them: for bounds by the norm."""
+    return np.broadcast_to(magnitudes.max(axes, keepdims=True, initial=0), magnitudes.shape)
 
 
 def error_bound(dtype: Any, terms: int, factor: float = 1.0) -> float:

@@ -85,7 +85,6 @@ def test_unknown_algorithm_lists_the_names():
 REFUSED = {
     "winograd2": (dict(window_strides=(2, 1)), r"strides must be 1, and are \(2, 1\)"),
     "winograd4": (dict(rhs=jnp.ones((6, 4, 3, 2))), r"it needs 3 taps along each axis, or one, and has \(3, 2\)"),
-    "depthwise": (dict(lhs=jnp.ones((2, 900, 5, 5)), rhs=jnp.ones((6, 900, 3, 3))), "900 input channels are too wide"),
 }
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
-from .._accuracy import error_bound
+from .._accuracy import error_bound, largest
 from .._geometry import geometry_of
-from ._problem import Problem, first_wrong, largest, wide
+from ._problem import Problem, first_wrong, wide
 from ._strategy import problems as any_problem
 
 CHECKS = ("value", "jit", "vmap", "jvp", "gradient", "second derivative")

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
-from .._accuracy import error_bound
+from .._accuracy import error_bound, largest
 from .._oracle import in_dtype, oracle
 
 
@@ -121,11 +121,6 @@ def first_wrong(got: NDArray, expected: NDArray, allowed: NDArray) -> str:
         f"{int(wrong.sum())} of {wrong.size} values are wrong; at {index} got {got[index]}, "
         f"expected {expected[index]} within {allowed[index]:.2g}"
     )
-
-
-def largest(magnitudes: NDArray, axes: tuple[int, ...]) -> NDArray:
-    """Everywhere along the axes the largest value that there is along them."""
-    return np.broadcast_to(magnitudes.max(axes, keepdims=True, initial=0), magnitudes.shape)
 
 
 def wide(array: ArrayLike) -> NDArray:
