@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from jax import lax
 
-import jaxconv
 from jaxconv import Conv2d, get_patches, matmul_conv2d, naive_conv2d
 from jaxconv.testing import oracle
 

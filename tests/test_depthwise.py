@@ -34,7 +34,7 @@ def test_values(form, data):
 
 # One of each kind: more products than are written out in one go, cropped, dilated, images far apart, rows looped over.
 FIXED = {
-    "many taps": Problem((2, 6, 20, 20), (6, 1, 9, 9), (1, 1), "SAME", feature_group_count=6),
+    "many taps": Problem((2, 6, 20, 20), (6, 1, 7, 7), (1, 1), "SAME", feature_group_count=6),
     "rows of taps": Problem((1, 2, 3, 40), (2, 1, 3, 33), (1, 2), "SAME", feature_group_count=2, dtype="int8"),
     "cropped": Problem((2, 4, 9, 9), (4, 1, 3, 3), (2, 1), ((-2, 3), (1, -3)), feature_group_count=4),
     "dilated": Problem(
@@ -45,10 +45,13 @@ FIXED = {
         (2, 8, 9, 6), (3, 3, 1, 6), (2, 2), "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=6, dtype="bfloat16",
     ),
-    "few outputs": Problem((2, 3, 30, 34), (6, 2, 28, 32), (1, 1), "VALID", batch_group_count=1, dimension_numbers=(
-        "CNHW", "OIHW", "NCHW"), feature_group_count=1),
-    "weight gradient": Problem((6, 40, 40, 2), (38, 38, 2, 6), (1, 1), "VALID", dimension_numbers=(
-        "CHWN", "HWIO", "NHWC"), batch_group_count=1),
+    "few outputs": Problem(
+        (2, 3, 30, 34), (6, 2, 28, 32), (1, 1), "VALID", dimension_numbers=("CNHW", "OIHW", "NCHW")
+    ),
+    "weight gradient": Problem(
+        (2, 40, 40, 6), (38, 38, 2, 6), (1, 1), "VALID",
+        dimension_numbers=("CHWN", "HWIO", "NHWC"), batch_group_count=6,
+    ),
 }  # fmt: skip
 
 
@@ -60,6 +63,20 @@ def test_one_of_each_kind(form, problem):
         assert form is written_out
     else:
         assert not violation(form, problem)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_weight_gradients_of_some_images_at_a_time(dtype):
+    problem = Problem(
+        (6, 9, 8, 4), (6, 7, 6, 5), (1, 1), "SAME", dimension_numbers=("CHWN", "IHWO", "HWNC"), dtype=dtype
+    )
+    lhs, rhs = problem.operands()
+    geometry = geometry_of(lhs, rhs, **problem.arguments)
+    bound = dual.workspace(geometry, 2)
+    assert dual.images_at_once(geometry, bound) == 2
+    for bytes_ in (bound, 10):
+        out = jax.jit(lambda lhs, rhs, bytes_=bytes_: dual.convolve(lhs, rhs, geometry, bytes_))(lhs, rhs)
+        assert not problem.violation(out, lhs, rhs)
 
 
 def test_the_forms_meet_what_they_are_for():

@@ -16,6 +16,7 @@ from rich.table import Table
 from .._accuracy import ERROR_FACTOR, NORMWISE, error_bound, largest
 from .._algorithms import ALGORITHMS
 from .._conv import conv_general_dilated
+from .._geometry import geometry_of
 from .._measure import measure
 from .._oracle import oracle
 
@@ -58,8 +59,8 @@ def show(console: Console, out: Path) -> bool:
     for column in (*words, "off lax", "off exact", "of bound", "compile", "run", "memory"):
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     held, filtered = True, None
-    shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in ((3, *picture.shape[:2], 1), (TAPS, TAPS, 1, len(bank)))]
-    geometry = geometry_of(*shapes, **ARGUMENTS)
+    shapes = (3, *picture.shape[:2], 1), (TAPS, TAPS, 1, len(bank))
+    geometry = geometry_of(*(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes), **ARGUMENTS)
     takers = [name for name, algorithm in ALGORITHMS.items() if not algorithm.unsupported(geometry)]
     cases = [(dtype, algorithm) for dtype in ("float32", "float64") for algorithm in takers]
     for dtype, algorithm in track(cases, description="photograph", console=console, transient=True):

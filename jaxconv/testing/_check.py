@@ -36,8 +36,8 @@ def check(
       checks: some of `CHECKS`: the value, its value under `jit`, a `vmap` over lhs, `jax.jvp`, `jax.vjp` in both
         operands, and the forward-mode derivative of those gradients. Shapes and dtypes are checked in each.
       factor: of the error bound, see `error_bound`; 1 for direct sums.
-      normwise: judge errors by the largest value there could be, not each by its own: for transforms (Winograd, Fourier),
-        which mix neighbours before they multiply. See `Problem.violation`.
+      normwise: judge errors by the largest value there could be, not each by its own: for transforms (Winograd,
+        Fourier), which mix neighbours before they multiply. See `Problem.violation`.
       max_examples: how many problems to draw.
 
     A kernel that swaps the sides of an uneven padding is found out, with a call to paste:
