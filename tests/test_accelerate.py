@@ -202,5 +202,5 @@ def test_keeps_its_name_and_documentation():
 
 
 def test_unknown_algorithm():
-    with pytest.raises(ValueError, match="algorithm must be None or one of 'naive', 'im2col', 'xla', got 'magic'"):
+    with pytest.raises(ValueError, match="algorithm must be None or one of 'naive', .*'xla', got 'magic'"):
         jaxconv.accelerate(conv, algorithm="magic")

@@ -25,7 +25,7 @@ def printed(console):
 def test_photograph(console, tmp_path):
     assert photograph.show(console, tmp_path)
     text = printed(console)
-    assert text.count(" yes ") == 6 and "NO" not in text
+    assert text.count(" yes ") >= 6 and "NO" not in text
     assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -33,7 +33,7 @@ def test_photograph_notices_a_wrong_result(console, tmp_path, monkeypatch):
     right = photograph.conv_general_dilated
     monkeypatch.setattr(photograph, "conv_general_dilated", lambda *args, **kwargs: right(*args, **kwargs) * 1.0001)
     assert not photograph.show(console, tmp_path)
-    assert printed(console).count(" NO ") == 6
+    assert printed(console).count(" NO ") >= 6 and " yes " not in printed(console)
 
 
 def test_digits(console, tmp_path):

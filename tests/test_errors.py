@@ -39,7 +39,11 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("algorithm", [None, *jaxconv.ALGORITHMS])
+# Errors are found before an algorithm is looked at: some that take everything stand for all.
+SOME = [None, "naive", "im2col", "xla"]
+
+
+@pytest.mark.parametrize("algorithm", SOME)
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
 def test_errors_are_those_of_lax(algorithm, wrong):
     arguments = {"lhs": lhs, "rhs": rhs, "window_strides": (1, 1), "padding": "VALID", **wrong}
@@ -50,7 +54,7 @@ def test_errors_are_those_of_lax(algorithm, wrong):
     assert str(ours.value) == str(theirs.value)
 
 
-@pytest.mark.parametrize("algorithm", [None, *jaxconv.ALGORITHMS])
+@pytest.mark.parametrize("algorithm", SOME)
 @pytest.mark.parametrize(
     "wrong, message",
     [
@@ -73,8 +77,29 @@ def test_errors_where_those_of_lax_say_less(algorithm, wrong, message):
 
 
 def test_unknown_algorithm_lists_the_names():
-    with pytest.raises(ValueError, match=r"one of 'naive', 'im2col', 'xla', got 'magic'"):
+    names = ", ".join(map(repr, jaxconv.ALGORITHMS))
+    with pytest.raises(ValueError, match=f"one of {names}, got 'magic'"):
         jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME", algorithm="magic")
+
+
+REFUSED = {
+    "winograd2": (dict(window_strides=(2, 1)), r"strides must be 1, and are \(2, 1\)"),
+    "winograd4": (dict(rhs=jnp.ones((6, 4, 3, 2))), r"it needs 3 taps along each axis, or one, and has \(3, 2\)"),
+}
+
+
+@pytest.mark.parametrize("algorithm", REFUSED)
+def test_what_an_algorithm_cannot_do_is_said(algorithm):
+    changes, message = REFUSED[algorithm]
+    arguments = {"lhs": lhs, "rhs": rhs, "window_strides": (1, 1), "padding": "VALID", **changes}
+    reason = f"algorithm '{algorithm}' cannot do this convolution: .*{message}"
+    with pytest.raises(ValueError, match=reason):
+        jaxconv.conv_general_dilated(**arguments, algorithm=algorithm)
+
+
+def test_whole_numbers_are_refused_by_algorithms_with_fractions():
+    with pytest.raises(ValueError, match="its transforms have fractions, and int8 has none"):
+        jaxconv.conv_general_dilated(lhs.astype("int8"), rhs.astype("int8"), (1, 1), "SAME", algorithm="winograd2")
 
 
 def test_signature_is_that_of_lax():

@@ -2,6 +2,7 @@
 
 import re
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
@@ -40,6 +41,24 @@ def dilation_ignored(lhs, rhs, **arguments):
     plain = {**arguments, "rhs_dilation": None}
     got = right(lhs, rhs, **plain)
     return got if got.shape == out.shape else right(lhs, rhs, **arguments)
+
+
+def rounded_like_the_largest(lhs, rhs, **arguments):
+    """What a transform does: a result is off by the rounding error of larger ones, which were added and subtracted."""
+
+    def rounded(x):
+        return x + 3 * jnp.finfo(x.dtype).eps * jnp.abs(x).max(initial=0)
+
+    @jax.custom_vjp
+    def conv(lhs, rhs):
+        return rounded(right(lhs, rhs, **arguments))
+
+    def backward(operands, cotangent):
+        gradients = jax.vjp(lambda lhs, rhs: right(lhs, rhs, **arguments), *operands)[1](cotangent)
+        return tuple(map(rounded, gradients))
+
+    conv.defvjp(lambda lhs, rhs: (conv(lhs, rhs), (lhs, rhs)), backward)
+    return conv(lhs, rhs)
 
 
 def one_off_at_the_end(lhs, rhs, **arguments):
@@ -165,6 +184,34 @@ def test_an_error_of_the_convolution_is_passed_on():
 
     with pytest.raises(NotImplementedError, match="no idea"):
         check(fails)
+
+
+@pytest.mark.parametrize("name", ["value", "gradient"])
+def test_normwise_and_componentwise(name):
+    """A rounding error of a neighbour passes by the norm only; what is wrong is wrong by either."""
+    problem = Problem((1, 1, 8), (2, 1, 3), (1,), ((1, 0),))
+    assert not disagreement(rounded_like_the_largest, problem, checks=[name], normwise=True)
+    assert disagreement(rounded_like_the_largest, problem, checks=[name]).startswith(f"{name}: ")
+    for wrong in (scaled, padding_swapped, kernel_flipped):
+        for normwise in (False, True):
+            assert disagreement(wrong, problem, checks=[name], normwise=normwise).startswith(f"{name}: ")
+
+
+def test_check_by_the_norm():
+    few = problems(ndim=1, groups=False, strides=False, lhs_dilation=False, preferred_element_type=False)
+    check(rounded_like_the_largest, few, checks=["value"], normwise=True, factor=2, max_examples=10)
+    for judge in ({"normwise": False, "factor": 2}, {"normwise": True, "factor": 0.01}):
+        with pytest.raises(AssertionError, match="^value: "):
+            check(rounded_like_the_largest, few, checks=["value"], **judge)
+
+
+def test_taps_are_drawn_from_those_given():
+    some = problems(ndim=1, layouts=(("NWC", "WIO", "NWC"),), taps=(3, 1, 6))
+    for taps in (1, 3, 6):
+        assert hypothesis.find(some, lambda problem, taps=taps: problem.rhs_shape[0] == taps)
+    with pytest.raises(hypothesis.errors.NoSuchExample):
+        hypothesis.find(some, lambda problem: problem.rhs_shape[0] not in (1, 3, 6))
+    assert hypothesis.find(some, lambda problem: True).rhs_shape == (3, 1, 1)
 
 
 def test_unknown_checks_are_refused():

@@ -25,9 +25,9 @@ def ours(algorithm):
     return conv
 
 
-every_algorithm = pytest.mark.parametrize(
-    "conv", [ours(name) for name in (None, *ALGORITHMS)], ids=["default", *ALGORITHMS]
-)
+# What JAX does to the primitive is the same for all algorithms: a loop, a product of matrices and lax's own.
+SOME = ("naive", "im2col", "xla")
+some_algorithms = pytest.mark.parametrize("conv", [ours(name) for name in (None, *SOME)], ids=["default", *SOME])
 
 
 def random(shape, seed, dtype="float64"):
@@ -140,7 +140,7 @@ TRANSFORMED = {
 }
 
 
-@every_algorithm
+@some_algorithms
 @pytest.mark.parametrize("transformed", TRANSFORMED.values(), ids=TRANSFORMED)
 def test_equals_lax(conv, transformed):
     got, expected = transformed(conv), transformed(theirs)
@@ -155,7 +155,7 @@ def test_equals_lax(conv, transformed):
     jax.tree.map(equal, got, expected)
 
 
-@every_algorithm
+@some_algorithms
 @pytest.mark.parametrize("axis", range(5))
 @pytest.mark.parametrize("mapped", ["lhs", "rhs", "both"])
 def test_vmap_at_every_axis(conv, axis, mapped):
@@ -184,7 +184,7 @@ def test_grouped_gradients_of_a_sharded_batch_are_right(algorithm):
         np.testing.assert_allclose(got, expected, 1e-9, 1e-9)
 
 
-@every_algorithm
+@some_algorithms
 def test_errors_of_explicit_axes_are_those_of_lax(conv):
     with jax.set_mesh(mesh(AxisType.Explicit, AxisType.Explicit)):
         lhs, rhs = jax.device_put(LHS, P("a")), jax.device_put(RHS, P("b"))
@@ -195,7 +195,7 @@ def test_errors_of_explicit_axes_are_those_of_lax(conv):
     assert str(got.value) == str(expected.value)
 
 
-@every_algorithm
+@some_algorithms
 def test_export_for_every_platform(conv):
     both = jax.jit(jax.value_and_grad(square(conv), (0, 1)))
     exported = jax.export.export(both, platforms=("cpu", "cuda", "tpu"))(LHS, RHS)

@@ -155,7 +155,7 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
         whole = taps // block
         sums = [(0, block, whole)] + ([(whole * block, taps - whole * block, 1)] if taps % block else [])
         reduced = [place if place < at else place + len(inner) for place in (summed, *space)]
-        total = reduce(add, (stacked(window, (0,) * looped, *piece).sum(reduced) for piece in sums))
+        total = reduce(add, (stacked(window, (0,) * looped, *piece).sum(reduced, g.accumulator) for piece in sums))
         # What is left, in order: positions before or after the stored order of n and g, then o.
         names = [*(place for place in range(lhs.ndim) if place not in (summed, *space))]
         ahead = sum(place < at for place in names)

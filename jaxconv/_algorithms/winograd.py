@@ -134,8 +134,10 @@ def kernel(outputs: int) -> Kernel:
         for axis in range(g.ndim):
             spread = g.rhs_dilation[axis] if axis in fast else 1
             rows = outputs * count[axis] + TAPS - 1 if axis in fast else count[axis]
-            low = g.padding[axis][0]
-            pads.append((low, rows * spread - low - g.spatial[axis], 0))
+            low, high = g.padding[axis]
+            if high < 0:  # or a tile that reaches beyond the last output would mix in what is cropped
+                lhs = lax.slice_in_dim(lhs, 0, max(0, g.spatial[axis] + high), axis=1 + axis)
+            pads.append((low, rows * spread - low - lhs.shape[1 + axis], 0))
             split += [rows, spread]
         padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [*pads, (0, 0, 0), (0, 0, 0)])
         padded = padded.reshape(*split, g.groups, g.in_channels)

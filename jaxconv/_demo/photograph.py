@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from .._accuracy import ERROR_FACTOR, error_bound
+from .._accuracy import ERROR_FACTOR, NORMWISE, error_bound, largest
 from .._algorithms import ALGORITHMS
 from .._conv import conv_general_dilated
+from .._geometry import geometry_of
 from .._measure import measure
 from .._oracle import oracle
 
@@ -58,7 +59,10 @@ def show(console: Console, out: Path) -> bool:
     for column in (*words, "off lax", "off exact", "of bound", "compile", "run", "memory"):
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     held, filtered = True, None
-    cases = [(dtype, algorithm) for dtype in ("float32", "float64") for algorithm in ALGORITHMS]
+    shapes = (3, *picture.shape[:2], 1), (TAPS, TAPS, 1, len(bank))
+    geometry = geometry_of(*(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes), **ARGUMENTS)
+    takers = [name for name, algorithm in ALGORITHMS.items() if not algorithm.unsupported(geometry)]
+    cases = [(dtype, algorithm) for dtype in ("float32", "float64") for algorithm in takers]
     for dtype, algorithm in track(cases, description="photograph", console=console, transient=True):
         with jax.enable_x64(dtype == "float64"):
             # The three colours are three images of one channel. What is judged is the convolution alone: picture and
@@ -69,7 +73,13 @@ def show(console: Console, out: Path) -> bool:
                 lambda lhs, rhs, name=algorithm: conv_general_dilated(lhs, rhs, **ARGUMENTS, algorithm=name), lhs, rhs
             )
             error = abs(np.asarray(filtered) - oracle(lhs, rhs, **ARGUMENTS))
-            allowed = error_bound(dtype, TAPS**2, ERROR_FACTOR[algorithm]) * oracle(lhs, abs(rhs), **ARGUMENTS)
+            sizes = [np.abs(lhs), np.abs(rhs)]
+            if algorithm in NORMWISE:
+                sizes = [largest(sizes[0], (1, 2)), largest(sizes[1], (0, 1))]
+            magnitude = oracle(*sizes, **ARGUMENTS)
+            if algorithm in NORMWISE:
+                magnitude = magnitude.max()
+            allowed = error_bound(dtype, TAPS**2, ERROR_FACTOR[algorithm]) * magnitude
             agrees = bool((error <= allowed).all()) and filtered.dtype == dtype
             off_lax = abs(filtered - jax.lax.conv_general_dilated(lhs, rhs, **ARGUMENTS)).max()
             held &= agrees

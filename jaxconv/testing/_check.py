@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
-from .._accuracy import error_bound
+from .._accuracy import error_bound, largest
 from .._geometry import geometry_of
 from ._problem import Problem, first_wrong, wide
 from ._strategy import problems as any_problem
@@ -25,6 +25,7 @@ def check(
     *,
     checks: Sequence[str] = CHECKS,
     factor: float = 1.0,
+    normwise: bool = False,
     max_examples: int = 50,
 ) -> None:
     """Raise AssertionError, with the smallest problem found, unless `convolve` is a convolution.
@@ -35,6 +36,8 @@ def check(
       checks: some of `CHECKS`: the value, its value under `jit`, a `vmap` over lhs, `jax.jvp`, `jax.vjp` in both
         operands, and the forward-mode derivative of those gradients. Shapes and dtypes are checked in each.
       factor: of the error bound, see `error_bound`; 1 for direct sums.
+      normwise: judge errors by the largest value there could be, not each by its own: for transforms (Winograd,
+        Fourier), which mix neighbours before they multiply. See `Problem.violation`.
       max_examples: how many problems to draw.
 
     A kernel that swaps the sides of an uneven padding is found out, with a call to paste:
@@ -66,7 +69,7 @@ def check(
     )
     @hypothesis.given(any_problem() if problems is None else problems)
     def try_one(problem: Problem) -> None:
-        report = disagreement(convolve, problem, checks=checks, factor=factor)
+        report = disagreement(convolve, problem, checks=checks, factor=factor, normwise=normwise)
         if report:
             raise AssertionError(f"{report}\n{problem.call}")
 
@@ -74,9 +77,16 @@ def check(
 
 
 def disagreement(
-    convolve: Callable[..., jax.Array], problem: Problem, *, checks: Sequence[str] = CHECKS, factor: float = 1.0
+    convolve: Callable[..., jax.Array],
+    problem: Problem,
+    *,
+    checks: Sequence[str] = CHECKS,
+    factor: float = 1.0,
+    normwise: bool = False,
 ) -> str:
     """What `check` finds wrong with one problem: the check's name and the first wrong value, or "".
+
+    The keywords are those of `check`.
 
     >>> import jax
     >>> from jaxconv.testing import Problem, disagreement
@@ -87,28 +97,31 @@ def disagreement(
     def conv(lhs, rhs):
         return convolve(lhs, rhs, **problem.arguments)
 
+    def judge(out, lhs):
+        return problem.violation(out, lhs, rhs, factor, normwise)
+
     lhs, rhs = problem.operands()
     for name in CHECKS:
-        if name in checks and name in _VALUES and (report := _VALUES[name](conv, problem, lhs, rhs, factor)):
+        if name in checks and name in _VALUES and (report := _VALUES[name](conv, judge, lhs, rhs)):
             return f"{name}: {report}"
     derivatives = [name for name in CHECKS if name in checks and name in _DERIVATIVES]
     if not derivatives or not jnp.issubdtype(lhs.dtype, np.inexact):
         return ""
-    return _derivatives(conv, problem, lhs, rhs, factor, derivatives)
+    return _derivatives(conv, problem, lhs, rhs, factor, normwise, derivatives)
 
 
-def _value(conv, problem, lhs, rhs, factor) -> str:
-    return problem.violation(conv(lhs, rhs), lhs, rhs, factor)
+def _value(conv, judge, lhs, rhs) -> str:
+    return judge(conv(lhs, rhs), lhs)
 
 
-def _jit(conv, problem, lhs, rhs, factor) -> str:
-    return problem.violation(jax.jit(conv)(lhs, rhs), lhs, rhs, factor)
+def _jit(conv, judge, lhs, rhs) -> str:
+    return judge(jax.jit(conv)(lhs, rhs), lhs)
 
 
-def _vmap(conv, problem, lhs, rhs, factor) -> str:
+def _vmap(conv, judge, lhs, rhs) -> str:
     pair = jnp.stack([lhs, lhs[..., ::-1]], axis=1)
     out = jax.jit(jax.vmap(conv, (1, None)))(pair, rhs)
-    return next(filter(None, (problem.violation(out[i], pair[:, i], rhs, factor) for i in range(2))), "")
+    return next(filter(None, (judge(out[i], pair[:, i]) for i in range(2))), "")
 
 
 _VALUES = {"value": _value, "jit": _jit, "vmap": _vmap}
@@ -130,7 +143,7 @@ def _second_derivative(conv, lhs, rhs, dlhs, drhs, cotangent):
 _DERIVATIVES = {"jvp": _jvp, "gradient": _gradient, "second derivative": _second_derivative}
 
 
-def _derivatives(conv, problem: Problem, lhs, rhs, factor, names: list[str]) -> str:
+def _derivatives(conv, problem: Problem, lhs, rhs, factor, normwise: bool, names: list[str]) -> str:
     """Against the same derivatives of lax's convolution, taken in double precision.
 
     A derivative of a convolution is a sum of convolutions of the operands and tangents; the same derivative of their
@@ -157,13 +170,18 @@ def _derivatives(conv, problem: Problem, lhs, rhs, factor, names: list[str]) -> 
         exact_problem = replace(problem, dtype=operands[0].dtype.name, preferred_element_type=None)
         exactly = jax.jit(of(exact_problem.lax))
         exact = jax.tree.map(np.asarray, exactly(*operands))
-        magnitude = jax.tree.map(np.asarray, exactly(*(abs(x).astype(x.dtype) for x in operands)))
+        sizes = [abs(x) for x in operands]
+        if normwise:
+            of_lhs, of_rhs, of_out = problem.spatial_axes
+            sizes = [largest(x, axes) for x, axes in zip(sizes, (of_lhs, of_rhs, of_lhs, of_rhs, of_out), strict=True)]
+        magnitude = jax.tree.map(np.asarray, exactly(*(x.astype(operands[0].dtype) for x in sizes)))
     for name in names:
         for one, like, value, most in zip(got[name], low[name], exact[name], magnitude[name], strict=True):
             if one.shape != like.shape or one.dtype != like.dtype:
                 return f"{name}: got {one.dtype}{list(one.shape)}, expected {like.dtype}{list(like.shape)}"
             # Twice the bound of one convolution: forward mode adds two, and each rounds.
-            allowed = 2 * error_bound(one.dtype, terms, factor) * np.real(most)
+            size = np.full(most.shape, np.real(most).max(initial=0)) if normwise else np.real(most)
+            allowed = 2 * error_bound(one.dtype, terms, factor) * size
             if report := first_wrong(wide(one), value, allowed):
                 return f"{name}: {report}"
     return ""

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from numpy.typing import ArrayLike, NDArray
 
-from .._accuracy import error_bound
+from .._accuracy import error_bound, largest
 from .._oracle import in_dtype, oracle
 
 
@@ -70,6 +70,12 @@ class Problem:
         numbers = lax.conv_dimension_numbers(self.lhs_shape, self.rhs_shape, self.dimension_numbers)
         return prod(self.rhs_shape[axis] for axis in numbers.rhs_spec[1:])
 
+    @property
+    def spatial_axes(self) -> tuple[tuple[int, ...], ...]:
+        """Those of lhs, of rhs and of the result."""
+        numbers = lax.conv_dimension_numbers(self.lhs_shape, self.rhs_shape, self.dimension_numbers)
+        return tuple(tuple(spec[2:]) for spec in (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))
+
     def operands(self) -> tuple[jax.Array, jax.Array]:
         """Random lhs and rhs: normal for inexact types, the whole range for integers."""
         rng = np.random.default_rng(self.seed)
@@ -79,11 +85,14 @@ class Problem:
         """What `lax.conv_general_dilated` gives for this problem."""
         return lax.conv_general_dilated(lhs, rhs, **self.arguments)
 
-    def violation(self, out: ArrayLike, lhs: ArrayLike, rhs: ArrayLike, factor: float = 1.0) -> str:
+    def violation(
+        self, out: ArrayLike, lhs: ArrayLike, rhs: ArrayLike, factor: float = 1.0, normwise: bool = False
+    ) -> str:
         """Why `out` is not the convolution of `lhs` and `rhs`, or "" when it is.
 
         Shape and dtype must be those of lax, integers exact, and other values within `error_bound(..., factor)` times
-        the convolution of the magnitudes, entry by entry.
+        the convolution of the magnitudes, entry by entry; `normwise`, times the largest entry of the convolution of the
+        magnitudes that are largest over all positions, and all taps.
         """
         expected = jax.eval_shape(self.lax, lhs, rhs)
         got = jnp.asarray(out)
@@ -92,7 +101,12 @@ class Problem:
         exact = oracle(lhs, rhs, **self.exact_arguments)
         if not jnp.issubdtype(got.dtype, np.inexact):
             return first_wrong(np.asarray(got), in_dtype(exact, got.dtype), np.zeros(exact.shape, int))
-        magnitude = oracle(np.abs(wide(lhs)), np.abs(wide(rhs)), **self.exact_arguments).astype(np.float64)
+        sizes = [np.abs(wide(x)) for x in (lhs, rhs)]
+        if normwise:
+            sizes = [largest(x, axes) for x, axes in zip(sizes, self.spatial_axes, strict=False)]
+        magnitude = oracle(*sizes, **self.exact_arguments).astype(np.float64)
+        if normwise:
+            magnitude = np.full_like(magnitude, magnitude.max(initial=0))
         exact = exact.astype(np.complex128 if exact.dtype == np.complex128 else np.float64)
         return first_wrong(wide(got), exact, error_bound(got.dtype, self.terms, factor) * magnitude)
 

@@ -1,5 +1,6 @@
 """A hypothesis strategy for convolution problems."""
 
+from collections.abc import Sequence
 from math import prod
 
 import jax
@@ -43,6 +44,7 @@ def problems(
     rhs_dilation: bool = True,
     preferred_element_type: bool = True,
     layouts: tuple[tuple[str, str, str], ...] | None = None,
+    taps: Sequence[int] | None = None,
 ) -> st.SearchStrategy[Problem]:
     """Valid convolution problems over the arguments of `lax.conv_general_dilated`. They shrink to small ones.
 
@@ -59,6 +61,7 @@ def problems(
       rhs_dilation: whether to dilate the kernel.
       preferred_element_type: whether to ask for wider results.
       layouts: to draw `dimension_numbers` from, for a fixed `ndim`; None draws any order of the axes.
+      taps: to draw the taps along each axis from; None draws 1 to 4.
 
     >>> import hypothesis
     >>> from jaxconv.testing import problems
@@ -74,24 +77,27 @@ def problems(
         "rhs_dilation": rhs_dilation,
         "preferred_element_type": preferred_element_type,
     }
-    return _problems(ndim, dtypes, max_macs, layouts, switches)
+    return _problems(ndim, dtypes, max_macs, layouts, tuple(taps or range(1, 5)), switches)
 
 
 @st.composite
-def _problems(draw, ndim, dtypes, max_macs, layouts, may) -> Problem:
+def _problems(draw, ndim, dtypes, max_macs, layouts, some_taps, may) -> Problem:
     rank = draw(st.integers(0, 3), label="ndim") if ndim is None else ndim
     space = "DHW"[3 - rank :] if rank <= 3 else "".join(map(chr, range(ord("a"), ord("a") + rank)))
     least = draw(st.sampled_from([1, 1, 1, 0]), label="least size") if may["empty"] else 1
 
+    def along(values):
+        return dict(zip(space, draw(st.lists(values, min_size=rank, max_size=rank)), strict=True))
+
     def sizes(low, high):
-        return dict(zip(space, draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank)), strict=True))
+        return along(st.integers(low, high))
 
     feature_groups = batch_groups = 1
     if may["groups"]:
         count = draw(st.integers(1, 3), label="groups")
         feature_groups, batch_groups = draw(st.sampled_from([(count, 1), (1, count)]), label="kind of groups")
     batch, inputs, outputs = (draw(st.integers(least, 3)) for _ in range(3))
-    size, taps = sizes(least, 8), sizes(1, 4)
+    size, taps = sizes(least, 8), along(st.sampled_from(some_taps))
     numbers = draw(_layouts(space) if layouts is None else st.sampled_from(layouts), label="layout")
     lhs_letters, rhs_letters, _ = numbers or ("NC" + space, "OI" + space, "")
     lhs = {"N": batch * batch_groups, "C": inputs * feature_groups, **size}

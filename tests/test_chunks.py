@@ -1,0 +1,110 @@
+"""Cutting a convolution into chunks changes nothing but memory."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from jaxconv._accuracy import ERROR_FACTOR
+from jaxconv._algorithms import looped, winograd
+from jaxconv._chunks import choose_chunk, needed, whole
+from jaxconv._geometry import geometry_of
+from jaxconv.testing import Problem, problems
+
+DTYPES = ("float32", "bfloat16", "complex64")
+CUT = {
+    "looped": (looped.KERNEL, looped.convolve, looped.unsupported),
+    "winograd2": (winograd.KERNELS[2], partial(winograd.convolve, 2), partial(winograd.unsupported, 2)),
+}
+LIMITS = {"looped": {}, "winograd2": {"strides": False, "lhs_dilation": False, "taps": (3, 3, 1)}}
+
+
+def violation(name, problem, bound):
+    lhs, rhs = problem.operands()
+    geometry = geometry_of(lhs, rhs, **problem.arguments)
+    out = jax.jit(lambda lhs, rhs: CUT[name][1](lhs, rhs, geometry, bound))(lhs, rhs)
+    normwise = name == "winograd2"
+    return problem.violation(out, lhs, rhs, ERROR_FACTOR[name] if normwise else 1.0, normwise)
+
+
+@pytest.mark.parametrize("name", CUT)
+@given(data=st.data(), bound=st.sampled_from([500, 2000, 5000]))
+def test_values_do_not_depend_on_the_chunks(name, data, bound):
+    dtypes = DTYPES if name == "winograd2" else (*DTYPES, "int8")
+    problem = data.draw(problems(data.draw(st.sampled_from([1, 2])), dtypes=dtypes, empty=False, **LIMITS[name]))
+    lhs, rhs = problem.operands()
+    geometry = geometry_of(lhs, rhs, **problem.arguments)
+    assume(geometry.macs and not CUT[name][2](geometry))
+    assert not violation(name, problem, bound)
+
+
+LAYOUT = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+# What is cut of images, rows and outputs, and the bound that makes it so.
+KINDS = {
+    "nothing": (Problem((5, 9, 8, 3), (3, 3, 3, 7), (1, 1), "SAME", **LAYOUT), 10**6, (False, False, False)),
+    "images": (Problem((5, 9, 8, 3), (3, 3, 3, 7), (1, 1), "SAME", **LAYOUT), None, (True, False, False)),
+    "rows": (Problem((1, 37, 8, 3), (3, 3, 3, 7), (1, 1), ((2, 1), (0, 2)), **LAYOUT), None, (False, True, False)),
+    "outputs": (Problem((1, 1, 64, 1), (3, 3, 1, 37), (1, 1), "SAME", **LAYOUT), None, (False, False, True)),
+    "all": (Problem((3, 13, 8, 6), (3, 3, 6, 37), (1, 1), "SAME", **LAYOUT), 500, (True, True, True)),
+    "rows, cropped": (
+        Problem((1, 37, 8, 3), (3, 3, 3, 7), (1, 1), ((-3, 2), (1, -2)), **LAYOUT), None, (False, True, False),
+    ),
+}  # fmt: skip
+
+
+def bound_for(geometry, kernel, kinds):
+    """The largest bound under which exactly these are cut."""
+    everything = whole(geometry)
+    bound = needed(geometry, kernel, everything)
+    while bound > 100:
+        chunk = choose_chunk(geometry, kernel, bound)
+        if chunk and tuple(part < size for part, size in zip(chunk, everything, strict=True)) == kinds:
+            return bound
+        bound = bound * 7 // 8
+    return None
+
+
+@pytest.mark.parametrize("name", CUT)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("problem, bound, kinds", KINDS.values(), ids=KINDS)
+def test_each_kind_of_cut(name, problem, bound, kinds, dtype):
+    problem = replace(problem, dtype=dtype)
+    kernel, geometry = CUT[name][0], geometry_of(*problem.operands(), **problem.arguments)
+    if bound is None:
+        bound = bound_for(geometry, kernel, kinds)
+        assert bound, "no bound cuts just these"
+    elif bound > 500:
+        assert choose_chunk(geometry, kernel, bound) == whole(geometry)
+    assert not violation(name, problem, bound)
+
+
+def test_what_is_cropped_takes_no_part():
+    """Not even where a tile of outputs is larger than what is left."""
+    lhs, rhs = jnp.ones((1, 1, 9)).at[..., 7:].set(jnp.nan), jnp.ones((1, 1, 3))
+    geometry = geometry_of(lhs, rhs, (1,), [(0, -2)])
+    for outputs in (2, 4):
+        for bound in (10**6, 100):
+            out = winograd.convolve(outputs, lhs, rhs, geometry, bound)
+            np.testing.assert_allclose(out, np.full((1, 1, 5), 3.0), 1e-12)
+
+
+@pytest.mark.parametrize("matrix", range(3))
+@pytest.mark.parametrize("outputs", [2, 4])
+def test_a_wrong_sign_in_a_transform_is_found(monkeypatch, matrix, outputs):
+    problem = Problem((1, 2, 9, 9), (3, 2, 3, 3), (1, 1), "SAME", dtype="float64")
+    lhs, rhs = problem.operands()
+    geometry = geometry_of(lhs, rhs, **problem.arguments)
+    right = winograd.transforms(outputs)
+    for row in range(len(right[matrix])):
+        wrong = [[list(line) for line in each] for each in right]
+        wrong[matrix][row][-2] = -wrong[matrix][row][-2] or 1.0
+        with monkeypatch.context() as patch:
+            patch.setattr(winograd, "transforms", lambda _, wrong=wrong: wrong)
+            patch.setitem(winograd.KERNELS, outputs, winograd.kernel(outputs))
+            out = winograd.convolve(outputs, lhs, rhs, geometry)
+        assert problem.violation(out, lhs, rhs, ERROR_FACTOR[f"winograd{outputs}"], normwise=True)
