@@ -10,9 +10,11 @@ The algorithm stays a request until the equation is lowered, when grad and vmap 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 
 import jax
+import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
@@ -59,7 +61,14 @@ def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.
         return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype), False
 
     def compute(lhs, rhs):
-        out = ALGORITHMS[name].convolve(lhs, rhs, geometry)
+        if jax.numpy.issubdtype(geometry.dtype, np.integer) and jax.numpy.iinfo(geometry.dtype).bits < 8:
+            # XLA:CPU cannot multiply matrices of them. Bytes wrap as they do, modulo a multiple of their range.
+            byte = "int8" if jax.numpy.issubdtype(geometry.dtype, np.signedinteger) else "uint8"
+            wide = None if geometry.out_dtype == geometry.dtype else geometry.out_dtype
+            bytes_ = replace(geometry, dtype=byte, preferred_element_type=wide)
+            out = ALGORITHMS[name].convolve(lhs.astype(byte), rhs.astype(byte), bytes_).astype(geometry.out_dtype)
+        else:
+            out = ALGORITHMS[name].convolve(lhs, rhs, geometry)
         promised = geometry.out_layout.shape, geometry.out_dtype
         if (out.shape, out.dtype.name) != promised:  # JAX would run on, with arrays that are not what they say
             raise TypeError(f"algorithm {name!r} gave {out.dtype.name}{list(out.shape)}, promised are {promised}")

@@ -3,6 +3,8 @@
 Where the algorithm itself is meant, it must have run: it is asked for nothing that it refuses, and the program has none
 of lax's convolutions. Derivatives and batched forms may be computed by "xla" where it cannot do them."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,6 +52,19 @@ def taken(algorithm, dtypes, **limits):
 def refusal(problem, algorithm):
     shapes = [jax.ShapeDtypeStruct(shape, problem.dtype) for shape in (problem.lhs_shape, problem.rhs_shape)]
     return ALGORITHMS[algorithm].unsupported(geometry_of(*shapes, **problem.arguments))
+
+
+def example(algorithm, dtype="float32", preferred=None, size=3):
+    """A small problem that the algorithm takes, if it takes the type: one row of `size` pixels."""
+    lhs, rhs, more = (2, 2, size), (2, 2, 3), {}
+    if algorithm == "polyphase":
+        more = {"padding": ((1, 1),), "lhs_dilation": (2,)}
+    if algorithm == "packing":
+        lhs, rhs, more = (2, 4, size), (4, 2, 3), {"feature_group_count": 2}
+    if algorithm == "karatsuba":
+        rhs = (2, 2, 9)
+    problem = Problem(lhs, rhs, (1,), "SAME", dtype=dtype, preferred_element_type=preferred)
+    return replace(problem, **more)
 
 
 def judged(problem, algorithm, out, lhs, rhs):
@@ -101,6 +116,9 @@ def test_batched(algorithm, data):
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_volumes(algorithm, dtype):
     problem = Problem((2, 2, 3, 5, 4), (3, 2, 1, 3, 3), (1, 1, 1), "SAME", dtype=dtype)
+    if refusal(problem, algorithm):
+        assert algorithm in ("polyphase", "packing", "karatsuba")
+        return
     agrees(problem, algorithm, "value", "gradient")
 
 
@@ -119,7 +137,7 @@ TYPES.append(("complex64", "complex128"))
 @every_algorithm
 @pytest.mark.parametrize("dtype, preferred", TYPES, ids=[f"{dtype} {wider or ''}".strip() for dtype, wider in TYPES])
 def test_the_result_has_the_type_it_is_said_to_have(algorithm, dtype, preferred):
-    problem = Problem((2, 2, 3), (2, 2, 3), (1,), "SAME", dtype=dtype, preferred_element_type=preferred)
+    problem = example(algorithm, dtype, preferred)
     if refusal(problem, algorithm):
         assert dtype not in LIMITS[algorithm]["dtypes"]
         return
@@ -134,7 +152,7 @@ def test_the_result_has_the_type_it_is_said_to_have(algorithm, dtype, preferred)
 @every_algorithm
 def test_wider_complex_results(algorithm):
     """lax rounds on the way (see `jaxconv.testing.WIDER`); the others are as exact as the type they return."""
-    problem = Problem((2, 3, 9), (4, 3, 3), (1,), "SAME", dtype="complex64", preferred_element_type="complex128")
+    problem = example(algorithm, "complex64", "complex128", size=9)
     lhs, rhs = problem.operands()
     out = conv(problem, algorithm)(lhs, rhs)
     lax_rounds = judged(problem, algorithm, out, lhs, rhs)
@@ -157,22 +175,20 @@ def test_an_algorithm_that_breaks_its_promise_is_stopped(monkeypatch):
 
 
 def test_every_algorithm_states_its_error():
-    assert list(ERROR_FACTOR) == list(ALGORITHMS)
+    assert set(ERROR_FACTOR) == set(ALGORITHMS)
 
 
 @every_algorithm
 @pytest.mark.parametrize("dtype", ["bool", "int4", "uint4", "float8_e4m3fn"])
 def test_unusual_types_equal_lax(algorithm, dtype):
-    values = (
-        np.random.default_rng(0).integers(0, 3, (2, 3, 6, 6)),
-        np.random.default_rng(1).integers(0, 2, (4, 3, 3, 3)),
-    )
-    lhs, rhs = (jnp.asarray(x).astype(dtype) for x in values)
-    expected = lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME")
-    if ALGORITHMS[algorithm].unsupported(geometry_of(lhs, rhs, (1, 1), "SAME")):
+    problem = example(algorithm, dtype, size=6)
+    if refusal(problem, algorithm):
         assert dtype not in LIMITS[algorithm]["dtypes"]
         return
-    got = jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME", algorithm=algorithm)
+    rng = np.random.default_rng(0)
+    lhs = jnp.asarray(rng.integers(0, 3, problem.lhs_shape)).astype(dtype)
+    rhs = jnp.asarray(rng.integers(0, 2, problem.rhs_shape)).astype(dtype)
+    expected, got = problem.lax(lhs, rhs), conv(problem, algorithm)(lhs, rhs)
     assert got.dtype == expected.dtype
     rounding = float(jnp.finfo(dtype).eps) if algorithm in NORMWISE else 0  # of what lies halfway
     np.testing.assert_allclose(got.astype("float32"), expected.astype("float32"), rounding)
@@ -181,7 +197,7 @@ def test_unusual_types_equal_lax(algorithm, dtype):
 @every_algorithm
 def test_without_64_bit_types(algorithm):
     with jax.enable_x64(False):
-        problem = Problem((2, 4, 7, 7), (6, 2, 3, 3), (1, 1), "SAME", feature_group_count=2)
+        problem = example(algorithm, size=7)
         lhs, rhs = problem.operands()
         out, gradient = jax.value_and_grad(lambda rhs: conv(problem, algorithm)(lhs, rhs).sum())(rhs)
         assert out.dtype == gradient.dtype == jnp.float32
@@ -190,7 +206,7 @@ def test_without_64_bit_types(algorithm):
 
 @every_algorithm
 def test_with_jit_disabled(algorithm):
-    problem = Problem((1, 2, 3), (2, 2, 3), (1,), "SAME")
+    problem = example(algorithm)
     lhs, rhs = problem.operands()
     with jax.disable_jit():
         assert not judged(problem, algorithm, conv(problem, algorithm)(lhs, rhs), lhs, rhs)
@@ -200,12 +216,10 @@ def test_with_jit_disabled(algorithm):
 def test_large_input_stays_a_loop(algorithm):
     """A hundred thousand positions compile to the same small program as a hundred."""
 
-    taps = max(LIMITS.get(algorithm, {}).get("taps", [9]))
-
     def program(size):
-        shapes = jax.ShapeDtypeStruct((1, 1, size), "float32"), jax.ShapeDtypeStruct((1, 1, taps), "float32")
-        f = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, (1,), "SAME", algorithm=algorithm))
-        return len(f.lower(*shapes).as_text().splitlines())
+        problem = example(algorithm, size=size)
+        shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in (problem.lhs_shape, problem.rhs_shape)]
+        return len(jax.jit(conv(problem, algorithm)).lower(*shapes).as_text().splitlines())
 
     assert program(100_000) <= 1.2 * program(100)
 

@@ -105,6 +105,4 @@ def unsupported(geometry: Geometry) -> str:
         return f"its slabs would be grouped convolutions ({g.groups} groups), which the compiler does badly"
     if g.ndim > 1 and g.kernel[0] > MAX_SLABS:
         return f"it would write out {g.kernel[0]} convolutions, more than {MAX_SLABS}"
-    if g.ndim > 1 and jnp.issubdtype(g.accumulator, jnp.complexfloating) and g.dtype != g.accumulator.name:
-        return "the compiler rounds complex sums that it returns in a wider type"
     return too_big(g, KERNEL)
