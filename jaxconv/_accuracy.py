@@ -27,8 +27,8 @@ where each channel of each operand has its largest magnitude at all positions, o
 conv(|lhs|, |rhs|) would not do: a single output may be small by chance when nothing near it is.
 
 F(2, 3) mixes nothing outside the window of an output, and does stay within the componentwise bound, with factor 1,
-where sums over 8 channels or more even out random data: at 1 channel one output in some thousand of random data is over
-8 times that, and neighbours of very different size are at any number. F(4, 3) is not, at any.
+where sums over 8 channels or more even out random data: at 1 channel one in a hundred images of a single pixel is over
+8 times that, and neighbours of very different size are at any number of channels. F(4, 3) is not even there.
 `benchmarks/accuracy.py` measures both for every algorithm; the factors here leave a margin of about 2.
 """
 

@@ -113,8 +113,9 @@ def kernel(outputs: int) -> Kernel:
         for size, taps, dilation in zip(tiles(g), g.kernel, g.rhs_dilation, strict=True):
             padded *= (outputs * size + TAPS - 1) * dilation if taps == TAPS else size
         taps = g.in_channels * g.groups * g.out_channels
-        # All products are there together, but of the inputs' transforms only a few.
-        values = places * rows * g.groups * g.out_channels + 4 * rows * g.groups * g.in_channels
+        # The inputs' transforms are all made before the first product, and each goes when its product is there. So what
+        # is there together is all of one or all of the other, whichever are larger, and a few of the transforms.
+        values = rows * g.groups * (places * max(g.in_channels, g.out_channels) + 4 * g.in_channels)
         return g.accumulator.itemsize * (values + places * taps + padded)
 
     def prepare(rhs: jax.Array, letters: str, g: Geometry) -> tuple[dict[tuple[int, ...], jax.Array], str]:

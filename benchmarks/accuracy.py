@@ -1,0 +1,100 @@
+"""How far from exact every algorithm is, in units of the bounds that `jaxconv/_accuracy.py` states.
+
+    python benchmarks/accuracy.py [--out benchmarks/accuracy.json]
+
+For layers small enough for the float64 oracle, with normal random data: the largest error over all outputs, divided by
+eps * (1 + sqrt(n)) times what stands behind it in either bound. The oracle rounds too: errors of float64 below 1 may be
+its own.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import jaxconv
+from jaxconv._accuracy import ERROR_FACTOR, NORMWISE, error_bound, largest
+from jaxconv._algorithms import ALGORITHMS
+from jaxconv._bench.environment import environment
+from jaxconv._geometry import geometry_of
+from jaxconv.testing import Problem, oracle
+
+# Name: lhs, rhs, and in how many groups. With as many groups as channels each image is one problem of one channel.
+LAYERS = {
+    "2 positions, 1 channel, 4000 times": ((1, 4000, 2, 2), (4000, 1, 3, 3), 4000),
+    "1 position, 1 channel, 4000 times": ((1, 4000, 1, 1), (4000, 1, 3, 3), 4000),
+    "a row, 1 channel": ((1000, 1, 30), (4, 1, 3), 1),
+    "1 channel": ((50, 1, 30, 30), (4, 1, 3, 3), 1),
+    "2 channels": ((50, 2, 30, 30), (4, 2, 3, 3), 1),
+    "8 channels": ((20, 8, 30, 30), (8, 8, 3, 3), 1),
+    "64 channels": ((4, 64, 16, 16), (16, 64, 3, 3), 1),
+    "512 channels": ((2, 512, 14, 14), (16, 512, 3, 3), 1),
+    "depthwise": ((4, 64, 20, 20), (64, 1, 3, 3), 64),
+    "5x5, 8 channels": ((4, 8, 30, 30), (8, 8, 5, 5), 1),
+    "31x31, depthwise": ((1, 4, 40, 40), (4, 1, 31, 31), 4),
+    "volume, 1 channel": ((4, 1, 12, 12, 12), (2, 1, 3, 3, 3), 1),
+    "volume, 16 channels": ((2, 16, 12, 12, 12), (2, 16, 3, 3, 3), 1),
+}
+
+
+def errors(problem: Problem, algorithm: str) -> tuple[float, float]:
+    """The largest error, componentwise and by the norm; groups are judged each by themselves."""
+    lhs, rhs = problem.operands()
+    arguments = problem.exact_arguments
+    conv = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **arguments, algorithm=algorithm))
+    error = np.abs(np.asarray(conv(lhs, rhs), np.float64) - oracle(lhs, rhs, **arguments))
+    error = error / error_bound(problem.dtype, problem.terms)
+    sizes = np.abs(np.asarray(lhs, np.float64)), np.abs(np.asarray(rhs, np.float64))
+    axes = tuple(range(2, lhs.ndim))
+    by_norm = oracle(*(largest(size, axes) for size in sizes), **arguments).max(axes, keepdims=True)
+    return float((error / oracle(*sizes, **arguments)).max()), float((error / by_norm).max())
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    options = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+    cases = [(layer, dtype, name) for layer in LAYERS for dtype in ("float32", "float64") for name in ALGORITHMS]
+    rows = []
+    for layer, dtype, name in track(cases, description="accuracy"):
+        lhs, rhs, groups = LAYERS[layer]
+        problem = Problem(lhs, rhs, (1,) * (len(lhs) - 2), "SAME", dtype=dtype, feature_group_count=groups)
+        shapes = (jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for shape in (lhs, rhs))
+        if ALGORITHMS[name].unsupported(geometry_of(*shapes, **problem.arguments)):
+            continue
+        componentwise, normwise = errors(problem, name)
+        row = {"layer": layer, "dtype": dtype, "algorithm": name, "terms": problem.terms}
+        rows.append({**row, "componentwise": componentwise, "normwise": normwise})
+
+    stated = {name: {"factor": ERROR_FACTOR[name], "normwise": name in NORMWISE} for name in ALGORITHMS}
+    results = {"environment": environment(), "stated": stated, "rows": rows}
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+    console = Console(width=120)
+    for kind in ("componentwise", "normwise"):
+        table = Table(title=f"largest {kind} error, in units of eps * (1 + sqrt(n)) * the {kind} size")
+        table.add_column("layer")
+        for name in ALGORITHMS:
+            table.add_column(name, justify="right")
+        for layer in LAYERS:
+            for dtype in ("float32", "float64"):
+                found = {row["algorithm"]: row[kind] for row in rows if (row["layer"], row["dtype"]) == (layer, dtype)}
+                table.add_row(
+                    f"{layer}, {dtype}", *(f"{found[name]:.2g}" if name in found else "-" for name in ALGORITHMS)
+                )
+        promised = [f"{ERROR_FACTOR[name]:g}" if (name in NORMWISE) == (kind == "normwise") else "" for name in stated]
+        table.add_section()
+        table.add_row("stated factor", *promised)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
