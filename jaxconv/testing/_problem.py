@@ -101,10 +101,11 @@ class Problem:
         exact = oracle(lhs, rhs, **self.exact_arguments)
         if not jnp.issubdtype(got.dtype, np.inexact):
             return first_wrong(np.asarray(got), in_dtype(exact, got.dtype), np.zeros(exact.shape, int))
-        sizes = [np.abs(wide(x)) for x in (lhs, rhs)]
+        left, right = np.abs(wide(lhs)), np.abs(wide(rhs))
         if normwise:
-            sizes = [largest(x, axes) for x, axes in zip(sizes, self.spatial_axes, strict=False)]
-        magnitude = oracle(*sizes, **self.exact_arguments).astype(np.float64)
+            axes = self.spatial_axes
+            left, right = largest(left, axes[0]), largest(right, axes[1])
+        magnitude = oracle(left, right, **self.exact_arguments).astype(np.float64)
         if normwise:
             magnitude = np.full_like(magnitude, magnitude.max(initial=0))
         exact = exact.astype(np.complex128 if exact.dtype == np.complex128 else np.float64)
