@@ -50,10 +50,10 @@ def errors(problem: Problem, algorithm: str) -> tuple[float, float]:
     conv = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **arguments, algorithm=algorithm))
     error = np.abs(np.asarray(conv(lhs, rhs), np.float64) - oracle(lhs, rhs, **arguments))
     error = error / error_bound(problem.dtype, problem.terms)
-    sizes = np.abs(np.asarray(lhs, np.float64)), np.abs(np.asarray(rhs, np.float64))
+    left, right = np.abs(np.asarray(lhs, np.float64)), np.abs(np.asarray(rhs, np.float64))
     axes = tuple(range(2, lhs.ndim))
-    by_norm = oracle(*(largest(size, axes) for size in sizes), **arguments).max(axes, keepdims=True)
-    return float((error / oracle(*sizes, **arguments)).max()), float((error / by_norm).max())
+    by_norm = oracle(largest(left, axes), largest(right, axes), **arguments).max(axes, keepdims=True)
+    return float((error / oracle(left, right, **arguments)).max()), float((error / by_norm).max())
 
 
 def main() -> None:

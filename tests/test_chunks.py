@@ -43,18 +43,19 @@ def test_values_do_not_depend_on_the_chunks(name, data, bound):
     assert not violation(name, problem, bound)
 
 
-LAYOUT = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+def nhwc(lhs_shape, rhs_shape, padding="SAME"):
+    return Problem(lhs_shape, rhs_shape, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 # What is cut of images, rows and outputs, and the bound that makes it so.
 KINDS = {
-    "nothing": (Problem((5, 9, 8, 3), (3, 3, 3, 7), (1, 1), "SAME", **LAYOUT), 10**6, (False, False, False)),
-    "images": (Problem((5, 9, 8, 3), (3, 3, 3, 7), (1, 1), "SAME", **LAYOUT), None, (True, False, False)),
-    "rows": (Problem((1, 37, 8, 3), (3, 3, 3, 7), (1, 1), ((2, 1), (0, 2)), **LAYOUT), None, (False, True, False)),
-    "outputs": (Problem((1, 1, 64, 1), (3, 3, 1, 37), (1, 1), "SAME", **LAYOUT), None, (False, False, True)),
-    "all": (Problem((3, 13, 8, 6), (3, 3, 6, 37), (1, 1), "SAME", **LAYOUT), 500, (True, True, True)),
-    "rows, cropped": (
-        Problem((1, 37, 8, 3), (3, 3, 3, 7), (1, 1), ((-3, 2), (1, -2)), **LAYOUT), None, (False, True, False),
-    ),
-}  # fmt: skip
+    "nothing": (nhwc((5, 9, 8, 3), (3, 3, 3, 7)), 10**6, (False, False, False)),
+    "images": (nhwc((5, 9, 8, 3), (3, 3, 3, 7)), None, (True, False, False)),
+    "rows": (nhwc((1, 37, 8, 3), (3, 3, 3, 7), ((2, 1), (0, 2))), None, (False, True, False)),
+    "outputs": (nhwc((1, 1, 64, 1), (3, 3, 1, 37)), None, (False, False, True)),
+    "all": (nhwc((3, 13, 8, 6), (3, 3, 6, 37)), 500, (True, True, True)),
+    "rows, cropped": (nhwc((1, 37, 8, 3), (3, 3, 3, 7), ((-3, 2), (1, -2))), None, (False, True, False)),
+}
 
 
 def bound_for(geometry, kernel, kinds):

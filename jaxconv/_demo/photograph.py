@@ -73,10 +73,10 @@ def show(console: Console, out: Path) -> bool:
                 lambda lhs, rhs, name=algorithm: conv_general_dilated(lhs, rhs, **ARGUMENTS, algorithm=name), lhs, rhs
             )
             error = abs(np.asarray(filtered) - oracle(lhs, rhs, **ARGUMENTS))
-            sizes = [np.abs(lhs), np.abs(rhs)]
+            left, right = np.abs(lhs), np.abs(rhs)
             if algorithm in NORMWISE:
-                sizes = [largest(sizes[0], (1, 2)), largest(sizes[1], (0, 1))]
-            magnitude = oracle(*sizes, **ARGUMENTS)
+                left, right = largest(left, (1, 2)), largest(right, (0, 1))
+            magnitude = oracle(left, right, **ARGUMENTS)
             if algorithm in NORMWISE:
                 magnitude = magnitude.max()
             allowed = error_bound(dtype, TAPS**2, ERROR_FACTOR[algorithm]) * magnitude
