@@ -74,7 +74,11 @@ def compute(lhs: jax.Array, taps: dict[tuple[int, ...], jax.Array], geometry: Ge
     """lhs [N, *S, 1, C] -> [N, *S', 1, O]."""
     g, halved, inner = geometry, halved_axes(geometry), inner_geometry(geometry)
     lengths = [2 * size + 1 if axis in halved else size for axis, size in enumerate(inner.spatial)]
-    pads = [(low, length - low - size, 0) for (low, _), length, size in zip(g.padding, lengths, g.spatial, strict=True)]
+    pads = []
+    for axis, (low, high) in enumerate(g.padding):
+        if high < 0:  # or what is cropped would be mixed into the last outputs
+            lhs = lax.slice_in_dim(lhs, 0, max(0, g.spatial[axis] + high), axis=1 + axis)
+        pads.append((low, lengths[axis] - low - lhs.shape[1 + axis], 0))
     padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)])
     values = {}
     for place in product(*(range(3) if axis in halved else (0,) for axis in range(g.ndim))):
