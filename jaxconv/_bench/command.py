@@ -80,7 +80,7 @@ def _measure(options, parser: argparse.ArgumentParser, console) -> Results | Non
 
 
 def _report(options, parser: argparse.ArgumentParser, results: Results, console) -> int:
-    from .figures import OTHERS, failures
+    from .figures import OTHERS, failures, with_xla
     from .report import show, write_markdown
     from .sheets import sheets
 
@@ -93,6 +93,8 @@ def _report(options, parser: argparse.ArgumentParser, results: Results, console)
             {**row, "backends": {name: row["backends"][name] for name in row["backends"] if name in shown}}
             for row in rows
         ]
+    else:
+        rows = [with_xla(row) for row in rows]
     measured = {name for row in rows for name in row["backends"]}
     against = [name for name in options.against or OTHERS if name in measured]
     made = sheets(rows, against, options.all_algorithms, options.per_algorithm)
