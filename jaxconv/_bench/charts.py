@@ -37,9 +37,11 @@ def _bars(title: str, lines: list[Line]) -> Figure:
             continue
         # From 1 to the ratio, whichever is larger; the logarithmic axis makes x and 1/x equally long.
         axis.barh(place, ours - 1, left=1, color=WON if ours >= 1 else LOST)
-        axis.text(ours, place, f" {line.best} {ours:.2f} ", va="center", ha="left" if ours >= 1 else "right", size=8)
-        if theirs := line.ratios.get("torch"):
-            axis.plot(ours / theirs, place, marker="D", color="black", markersize=5, linestyle="none")
+        theirs = ours / line.ratios["torch"] if "torch" in line.ratios else 1
+        end, side = (max(ours, theirs), "left") if ours >= 1 else (min(ours, theirs), "right")
+        axis.text(end, place, f"  {line.best} {ours:.2f}  ", va="center", ha=side, size=8)
+        if "torch" in line.ratios:
+            axis.plot(theirs, place, marker="D", color="black", markersize=5, linestyle="none")
     axis.axvline(1, color="black", linewidth=1)
     axis.plot([], [], marker="D", color="black", linestyle="none", label="PyTorch")
     axis.legend(loc="lower right", fontsize=8)
