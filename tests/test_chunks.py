@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def test_values_do_not_depend_on_the_chunks(name, data, bound):
     assert not violation(name, problem, bound)
 
 
-def nhwc(lhs_shape, rhs_shape, padding="SAME"):
+def nhwc(lhs_shape, rhs_shape, padding: Any = "SAME"):
     return Problem(lhs_shape, rhs_shape, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 

@@ -34,19 +34,6 @@ LAYERS = {
     "3x3, small images": (8, (7, 7), 512, 512, 1, (3, 3), 1, 1),
 }
 BOUNDED = [name for name in ALGORITHMS if name not in ("naive", "xla")]
-# Above the bound, and known to be: XLA copies what ought to be read in place.
-EXCEEDED = {
-    ("depthwise", "strided", "channels first", "forward"),
-    ("depthwise", "strided", "channels last", "forward"),
-    ("depthwise", "depthwise", "channels first", "forward"),
-    ("depthwise", "depthwise", "channels first", "input gradient"),
-    ("depthwise", "depthwise, strided", "channels first", "forward"),
-    ("depthwise", "large images", "channels first", "forward"),
-    ("depthwise", "large images", "channels first", "input gradient"),
-    ("depthwise", "one long row", "channels first", "forward"),
-    ("depthwise", "medium kernel", "channels first", "weight gradient"),
-    ("depthwise", "medium kernel", "channels last", "weight gradient"),
-}
 # Volumes take F(4, 3) 216 products of matrices, and a quarter of a minute to compile.
 LEFT_OUT = {("winograd4", "volume")}
 
@@ -93,7 +80,9 @@ def needed(layer, layout, dtype, algorithm, role="forward"):
     f = jaxconv.accelerate(f, algorithm=algorithm)
     equation = next(eqn for eqn in jax.make_jaxpr(f)(*operands).eqns if eqn.primitive is conv_p)
     params = {name: value for name, value in equation.params.items() if name != "algorithm"}
-    if ALGORITHMS[algorithm].unsupported(Geometry.from_params(*(var.aval for var in equation.invars), params)):
+    if ALGORITHMS[algorithm].unsupported(
+        Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, params)
+    ):
         return None
     return workspace_bytes(jax.jit(f).lower(*operands).compile())
 
@@ -110,14 +99,14 @@ def test_workspace_stays_within_its_bound(algorithm, layer, layout, role):
         return
     # In an input gradient lax reverses the kernel before it calls the convolution: that is a copy of it.
     reversed_kernel = 4 * prod(layer_of(LAYERS[layer], layout, "float32")[1].shape) if role == "input gradient" else 0
-    exceeded = (algorithm, layer, layout, role) in EXCEEDED
-    assert (used > MAX_WORKSPACE_BYTES + reversed_kernel) == exceeded, f"{used} bytes"
+    assert used <= MAX_WORKSPACE_BYTES + reversed_kernel
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex128", "int8"])
 def test_im2col_stays_within_its_bound_for_other_types(dtype):
     for layer in ("many images", "many channels"):
-        assert needed(LAYERS[layer], "channels last", dtype, "im2col") <= MAX_WORKSPACE_BYTES
+        used = needed(LAYERS[layer], "channels last", dtype, "im2col")
+        assert used is not None and used <= MAX_WORKSPACE_BYTES
 
 
 @pytest.mark.parametrize("layout, dtype", [("channels last", "float32"), ("channels first", "bfloat16")])
@@ -125,4 +114,5 @@ def test_im2col_stays_within_its_bound_for_other_types(dtype):
 def test_naive_needs_its_output_and_no_more(layer, layout, dtype):
     images, _, inputs, outputs, groups, *_ = layer
     position = 4 * groups * (images * inputs + images * outputs + inputs * outputs)  # one pixel, one tap, one result
-    assert needed(layer, layout, dtype, "naive") <= 4 * position + 64 * 1024
+    used = needed(layer, layout, dtype, "naive")
+    assert used is not None and used <= 4 * position + 64 * 1024

@@ -64,4 +64,6 @@ def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
     if geometry.groups > 1:
         return f"it multiplies the channels of one group, and there are {geometry.groups}"
-    return written_out.unsupported(replace(geometry, in_channels=1)) or too_big(geometry, KERNEL)
+    if written_out.padded_axes(replace(geometry, in_channels=1)) < 0:
+        return "it would write out too many sums"
+    return too_big(geometry, KERNEL)

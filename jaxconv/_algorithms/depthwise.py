@@ -14,16 +14,26 @@ import jax
 from .._geometry import Geometry
 from . import dual, looped, written_out
 
+MAX_PRODUCTS = 64  # of an input with an output channel of a group, for each tap
+
 
 def ways(geometry: Geometry) -> list:
     """The modules that can be used, best first."""
+    return [dual, written_out, looped] if few_outputs(geometry) else [written_out, looped, dual]
+
+
+def few_outputs(geometry: Geometry) -> bool:
+    """Whether it looks like a weight gradient: fewer outputs of a group than products in the sum of each."""
     g = geometry
-    few_outputs = g.batch * prod(g.out_spatial) < prod(g.kernel) * g.in_channels
-    return [dual, written_out, looped] if few_outputs else [written_out, looped, dual]
+    return g.batch * prod(g.out_spatial) < prod(g.kernel) * g.in_channels
 
 
 def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
+    g = geometry
+    products = (g.batch if few_outputs(g) else g.in_channels) * g.out_channels
+    if products > MAX_PRODUCTS:
+        return f"groups with {products} products of channels are for products of matrices"
     reasons = [way.unsupported(geometry) for way in ways(geometry)]
     return "" if "" in reasons else "; ".join(reasons)
 

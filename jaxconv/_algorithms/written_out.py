@@ -16,6 +16,7 @@ A dilated lhs is taken apart into its phases (`_phases`), whose outputs are inte
 
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 from operator import add
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._phases import Phase, axis_phases, interleave
+from .._tiling import MAX_WORKSPACE_BYTES
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
 
@@ -170,9 +172,24 @@ def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     return shift_and_add(view, term, g, space).astype(g.out_dtype).reshape(g.out_layout.shape)
 
 
+def workspace(geometry: Geometry) -> int:
+    """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs in another order."""
+    g = geometry
+    order = [axis for axis in np.argsort(g.out_layout.order) if g.out_layout.split[g.out_layout.order[axis]] > 1]
+    total = 0
+    if order and 1 <= order[-1] <= g.ndim:
+        total += prod(g.out_layout.shape) * g.accumulator.itemsize
+    of_lhs = [axis for axis in np.argsort(g.lhs_layout.order) if axis in order]
+    if of_lhs != order:
+        total += prod(g.lhs_layout.shape) * jnp.dtype(g.dtype).itemsize
+    return total
+
+
 def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
-    if padded_axes(geometry) >= 0:
-        return ""
     least = terms(geometry, axis_phases(geometry), geometry.ndim)
-    return f"it would write out {least} products, more than {MAX_TERMS}"
+    if padded_axes(geometry) < 0:
+        return f"it would write out {least} products, more than {MAX_TERMS}"
+    if (bytes_ := workspace(geometry)) > MAX_WORKSPACE_BYTES:
+        return f"it needs {bytes_} bytes of workspace, and may take {MAX_WORKSPACE_BYTES}"
+    return ""
