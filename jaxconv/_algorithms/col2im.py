@@ -45,9 +45,11 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def workspace(geometry: Geometry) -> int:
-    """Bytes of the products."""
+    """Bytes of the products, of both factors transposed for them, and of the result before it is."""
     g = geometry
-    return g.batch * prod(g.spatial) * prod(g.kernel) * g.out_channels * g.accumulator.itemsize
+    products = g.batch * prod(g.spatial) * prod(g.kernel) * g.out_channels
+    factors = (g.batch * prod(g.spatial) + 2 * prod(g.kernel) * g.out_channels) * g.in_channels
+    return (products + g.batch * prod(g.out_spatial) * g.out_channels + factors) * g.accumulator.itemsize
 
 
 KERNEL = Kernel(compute, workspace)

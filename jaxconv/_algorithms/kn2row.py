@@ -59,7 +59,11 @@ def workspace(geometry: Geometry) -> int:
     )
     total = channels * extent * itemsize if is_padded(g) else 0
     if prod(g.kernel) > 1 or set(g.strides) - {1} or g.groups > 1:
-        total += 2 * channels * prod(g.out_spatial) * itemsize
+        # The compiler cuts all slices before the first product.
+        total += max(2, prod(g.kernel)) * channels * prod(g.out_spatial) * itemsize
+    if prod(g.kernel) > 1:
+        # Each tap's matrix is cut from rhs, and put in the order that its product wants.
+        total += 3 * prod(g.kernel) * g.in_channels * g.groups * g.out_channels * itemsize
     products = prod(g.kernel) + 1 if prod(g.kernel) > 1 else wide != jnp.dtype(g.out_dtype).itemsize
     total += products * g.batch * prod(g.out_spatial) * g.groups * g.out_channels * wide
     if wide > itemsize:  # what the compiler widens before it multiplies
@@ -121,6 +125,7 @@ def by_position_workspace(geometry: Geometry) -> int:
     total = (images * extent * is_padded(g) + (images * positions * bool(sliced) + images) * prod(g.kernel)) * itemsize
     results = g.groups * g.batch * g.out_channels
     total += (positions + 1) * results * wide * (g.in_channels if results < SMALL * g.groups else 1)
+    total += 2 * positions * results * wide
     if wide > itemsize:
         total += (images + g.in_channels * g.groups * g.out_channels) * prod(g.kernel) * wide
     return total
