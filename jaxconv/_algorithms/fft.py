@@ -281,4 +281,7 @@ def unsupported(geometry: Geometry) -> str:
         return f"its transforms have fractions, and {g.dtype} has none"
     if set(g.lhs_dilation) != {1}:
         return f"lhs_dilation must be 1, and is {g.lhs_dilation}"
+    taps = prod(g.kernel) * g.in_channels * g.groups * g.out_channels * g.accumulator.itemsize
+    if taps > 4 * MAX_WORKSPACE_BYTES:
+        return f"its {taps} bytes of taps would be transformed in too many pieces"
     return too_big(g, KERNEL)
