@@ -1,5 +1,7 @@
 """Each of the forms that elementwise multiply-adds take is a convolution by itself, chosen or not."""
 
+from dataclasses import replace
+
 import jax
 import pytest
 from hypothesis import assume, given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from jaxconv._algorithms import depthwise, dual, looped, written_out
 from jaxconv._geometry import geometry_of
 from jaxconv._phases import axis_phases
+from jaxconv._summands import summands_at_once
 from jaxconv.testing import Problem, problems
 
 FORMS = {"written out": written_out, "looped": looped, "dual": dual}
@@ -72,8 +75,8 @@ def test_weight_gradients_of_some_images_at_a_time(dtype):
     )
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
-    bound = dual.workspace(geometry, 2)
-    assert dual.images_at_once(geometry, bound) == 2
+    bound = dual.workspace(replace(geometry, in_channels=2))
+    assert summands_at_once(geometry, dual.workspace, bound) == 2
     for bytes_ in (bound, 10):
         out = jax.jit(lambda lhs, rhs, bytes_=bytes_: dual.convolve(lhs, rhs, geometry, bytes_))(lhs, rhs)
         assert not problem.violation(out, lhs, rhs)

@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 
 from .._geometry import Geometry, dilated
+from .._summands import summands_at_once, too_big_summands
 from .._tiling import MAX_WORKSPACE_BYTES, ceil_div, for_each
 
 MAX_TERMS = 512  # products in the fused pass
@@ -53,9 +54,10 @@ def plan(geometry: Geometry) -> tuple[int, int, int, int]:
     return axis, block, looped, at
 
 
-def workspace(geometry: Geometry, images: int) -> int:
-    """Bytes of the padded lhs, the copy of rhs and the partial sums, for `images` of the summed channels."""
+def workspace(geometry: Geometry) -> int:
+    """Bytes of the padded lhs, the copy of rhs and the partial sums."""
     g = geometry
+    images = g.in_channels  # in a weight gradient
     axis, block, looped, _ = plan(g)
     size, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
     extent = prod(
@@ -75,20 +77,12 @@ def workspace(geometry: Geometry, images: int) -> int:
     return (2 * lhs + rhs) * size + (partial + 2 * prod(g.out_spatial) * out) * wide
 
 
-def images_at_once(geometry: Geometry, max_bytes: int) -> int:
-    """How many of the summed channels (images, in a weight gradient) fit under the bound together, or 0."""
-    images = geometry.in_channels
-    while images and workspace(geometry, images) > max_bytes:
-        images = next((n for n in range(images - 1, 0, -1) if geometry.in_channels % n == 0), 0)
-    return images
-
-
 def convolve(
     lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
     g = geometry
-    images = max(1, images_at_once(g, min(max_workspace_bytes, CACHE_BYTES)))
+    images = max(1, summands_at_once(g, workspace, min(max_workspace_bytes, CACHE_BYTES)))
     order = [int(axis) for axis in np.argsort(g.lhs_layout.order)]  # canonical axes of lhs, as they are stored
     place = {axis: at for at, axis in enumerate(order)}
     batch, space, summed = place[0], [place[1 + i] for i in range(g.ndim)], place[g.ndim + 2]
@@ -182,6 +176,4 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
 
 def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
-    if images_at_once(geometry, MAX_WORKSPACE_BYTES):
-        return ""
-    return f"one image needs {workspace(geometry, 1)} bytes of workspace, more than {MAX_WORKSPACE_BYTES}"
+    return too_big_summands(geometry, workspace)
