@@ -48,6 +48,7 @@ ERROR_FACTOR: dict[str, float] = {
     "polyphase": 1.0,
     "packing": 1.0,
     "slabs": 1.0,
+    "strips": 1.0,
     "karatsuba": 4.0,
     "winograd2": 1.5,
     "winograd4": 10.0,

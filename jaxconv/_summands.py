@@ -1,34 +1,65 @@
-"""Compute a convolution a few of the summed channels at a time: for weight gradients, whose summed channels are images.
-
-The output of such a convolution, the taps, is small, its operands are large and its sum is long.
+"""Compute a convolution a part of its sum at a time: for weight gradients, whose output, the taps, is small, whose
+operands are large and whose sum is long. Its summed channels are images and its taps positions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
+from math import isqrt
 
 import jax
 import jax.numpy as jnp
 
 from ._chunks import part, whole
-from ._geometry import Geometry
-from ._tiling import MAX_WORKSPACE_BYTES, for_each
+from ._geometry import Geometry, dilated
+from ._tiling import MAX_WORKSPACE_BYTES, for_each, read_window
 
 Workspace = Callable[[Geometry], int]
 
 
-def summands_at_once(geometry: Geometry, workspace: Workspace, max_bytes: int) -> int:
-    """How many of the summed channels fit under the bound together, a divisor of their number; 0 if not even one."""
-    channels = geometry.in_channels
-    sizes = (size for size in range(channels, 0, -1) if channels % size == 0)
-    return next((size for size in sizes if workspace(replace(geometry, in_channels=size)) <= max_bytes), 0)
+def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
+    """The convolution of some of the channels with some of the taps along the first axis."""
+    g = replace(geometry, in_channels=channels)
+    if not g.ndim or rows == g.kernel[0]:
+        return g
+    length = (g.out_spatial[0] - 1) * g.strides[0] + dilated(rows, g.rhs_dilation[0])
+    return replace(
+        g,
+        kernel=(rows, *g.kernel[1:]),
+        spatial=(length, *g.spatial[1:]),
+        padding=((0, 0), *g.padding[1:]),
+        lhs_dilation=(1, *g.lhs_dilation[1:]),
+    )
 
 
-def too_big_summands(geometry: Geometry, workspace: Workspace, max_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+def divisions(geometry: Geometry, rows: bool) -> Iterator[Geometry]:
+    """The ways to cut the sum into equal parts, larger ones first: by channels, and by rows of taps where that is not
+    enough."""
+    g = geometry
+    taps = g.kernel[0] if g.ndim else 1
+    for count, channels in product(divisors(taps) if rows else [taps], divisors(g.in_channels)):
+        yield summed(g, channels, count)
+
+
+def divisors(size: int) -> list[int]:
+    """From the largest."""
+    small = [part for part in range(1, isqrt(size) + 1) if size % part == 0]
+    return sorted({*small, *(size // part for part in small)}, reverse=True)
+
+
+def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, rows: bool = True) -> Geometry | None:
+    """The largest part of the sum that fits under the bound; None if none does."""
+    return next((some for some in divisions(geometry, rows) if workspace(some) <= max_bytes), None)
+
+
+def too_big_summands(
+    geometry: Geometry, workspace: Workspace, max_bytes: int = MAX_WORKSPACE_BYTES, rows: bool = True
+) -> str:
     """Why it cannot be done within the bound, or ""."""
-    if summands_at_once(geometry, workspace, max_bytes):
+    if choose_summands(geometry, workspace, max_bytes, rows):
         return ""
-    least = workspace(replace(geometry, in_channels=1))
-    return f"it needs {least} bytes of workspace at least, and may take {max_bytes}"
+    *_, smallest = divisions(geometry, rows)
+    return f"it needs {workspace(smallest)} bytes of workspace at least, and may take {max_bytes}"
 
 
 def in_summands(
@@ -41,21 +72,31 @@ def in_summands(
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts.
 
-    `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for some of the channels C.
+    `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for a part of the sum.
     """
-    g = geometry
-    channels = max(1, summands_at_once(g, workspace, max_bytes))
-    small = replace(part(g, whole(g)), in_channels=channels)
-    if channels == g.in_channels:
+    g, taps = geometry, geometry.kernel[0] if geometry.ndim else 1
+    small = choose_summands(g, workspace, max_bytes) or summed(g, 1, 1)
+    small = part(small, whole(small))
+    channels, rows = small.in_channels, small.kernel[0] if g.ndim else 1
+    if (rows, channels) == (taps, g.in_channels):
         total = compute(g.lhs_layout.whole(lhs), g.rhs_layout.whole(rhs), small)
         return g.out_layout.stored(total.astype(g.out_dtype))
+    # A window of rows is cut out padded; `compute` pads along the other axes.
+    first_axis = replace(
+        g, padding=(*g.padding[:1], *((0, 0),) * (g.ndim - 1)), lhs_dilation=(*g.lhs_dilation[:1], *(1,) * (g.ndim - 1))
+    )
+
+    def read_lhs(row, channel):
+        if rows == taps:
+            return g.lhs_layout.read(lhs, (*(0,) * (g.ndim + 2), channel), (g.batch, *g.spatial, g.groups, channels))
+        return read_window(lhs, first_axis, (0, row * g.rhs_dilation[0], *(0,) * g.ndim, channel), small)
 
     def some(index, total):
-        first = index[0] * channels
-        left = g.lhs_layout.read(lhs, (*(0,) * (g.ndim + 2), first), (g.batch, *g.spatial, g.groups, channels))
-        right = g.rhs_layout.read(rhs, (*(0,) * g.ndim, first, 0, 0), (*g.kernel, channels, g.groups, g.out_channels))
-        return total + compute(left, right, small)
+        row, channel = index[0] * rows, index[1] * channels
+        starts = (*(row, *(0,) * (g.ndim - 1))[: g.ndim], channel, 0, 0)
+        right = g.rhs_layout.read(rhs, starts, (*small.kernel, channels, g.groups, g.out_channels))
+        return total + compute(read_lhs(row, channel), right, small)
 
     shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
-    total = for_each((g.in_channels // channels,), some, jnp.zeros(shape, g.accumulator))
+    total = for_each((taps // rows, g.in_channels // channels), some, jnp.zeros(shape, g.accumulator))
     return g.out_layout.stored(total.astype(g.out_dtype))

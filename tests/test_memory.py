@@ -34,7 +34,7 @@ LAYERS = {
     "3x3, small images": (8, (7, 7), 512, 512, 1, (3, 3), 1, 1),
 }
 BOUNDED = [name for name in ALGORITHMS if name not in ("naive", "xla")]
-REWRITES = ("polyphase", "packing", "slabs", "karatsuba")
+REWRITES = ("polyphase", "packing", "slabs", "strips", "karatsuba")
 # Volumes take F(4, 3) 216 products of matrices, and a quarter of a minute to compile.
 LEFT_OUT = {("winograd4", "volume")}
 

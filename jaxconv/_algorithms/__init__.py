@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 
 from .._geometry import Geometry
-from . import col2im, depthwise, fft, im2col, karatsuba, kn2row, naive, packing, polyphase, slabs, winograd, xla
+from . import col2im, depthwise, fft, im2col, karatsuba, kn2row, naive, packing, polyphase, slabs, strips, winograd, xla
 
 
 class Algorithm(NamedTuple):
@@ -47,6 +47,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "polyphase": Algorithm(polyphase.convolve, of_constant_shapes(polyphase.unsupported)),
     "packing": Algorithm(packing.convolve, of_constant_shapes(packing.unsupported)),
     "slabs": Algorithm(slabs.convolve, of_constant_shapes(slabs.unsupported)),
+    "strips": Algorithm(strips.convolve, of_constant_shapes(strips.unsupported)),
     "karatsuba": Algorithm(karatsuba.convolve, of_constant_shapes(karatsuba.unsupported)),
     "winograd2": Algorithm(partial(winograd.convolve, 2), of_constant_shapes(partial(winograd.unsupported, 2))),
     "winograd4": Algorithm(partial(winograd.convolve, 4), of_constant_shapes(partial(winograd.unsupported, 4))),

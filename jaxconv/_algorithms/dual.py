@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 
 from .._geometry import Geometry, dilated
-from .._summands import summands_at_once, too_big_summands
+from .._summands import choose_summands, too_big_summands
 from .._tiling import MAX_WORKSPACE_BYTES, ceil_div, for_each
 
 MAX_TERMS = 512  # products in the fused pass
@@ -82,7 +82,8 @@ def convolve(
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
     g = geometry
-    images = max(1, summands_at_once(g, workspace, min(max_workspace_bytes, CACHE_BYTES)))
+    part = choose_summands(g, workspace, min(max_workspace_bytes, CACHE_BYTES), rows=False)
+    images = part.in_channels if part else 1
     order = [int(axis) for axis in np.argsort(g.lhs_layout.order)]  # canonical axes of lhs, as they are stored
     place = {axis: at for at, axis in enumerate(order)}
     batch, space, summed = place[0], [place[1 + i] for i in range(g.ndim)], place[g.ndim + 2]
@@ -176,4 +177,4 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
 
 def unsupported(geometry: Geometry) -> str:
     """Why not, or ""."""
-    return too_big_summands(geometry, workspace)
+    return too_big_summands(geometry, workspace, rows=False)

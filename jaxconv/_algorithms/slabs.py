@@ -82,6 +82,8 @@ def workspace(geometry: Geometry) -> int:
     rows = g.batch * prod(g.spatial[1:]) * g.groups * g.in_channels
     length = (g.spatial[0] - 1) * g.lhs_dilation[0] + 1 + sum(max(side, 0) for side in g.padding[0])
     outputs = g.batch * prod(g.out_spatial) * g.groups * g.out_channels
+    if g.kernel[0] == 1 and g.padding[0] == (0, 0):  # one convolution, of lhs and rhs as they are
+        return outputs * wide
     taps = prod(g.kernel) * g.in_channels * g.groups * g.out_channels
     return (rows * (length + 2 * g.out_spatial[0]) + 2 * taps) * itemsize + (g.kernel[0] + 1) * outputs * wide
 

@@ -1,0 +1,130 @@
+"""Patches along the last axis only; along the others it stays a convolution. For weight gradients.
+
+    strips[*z, (s, n), (c, k)] = lhs[n, *z, stride * s + rhs_dilation * k, c]
+    out[n, *z, s, o]           = sum over *l and (c, k) of
+                                 strips[stride * z + rhs_dilation * l, (s, n), (c, k)] * rhs[*l, k, c, o]
+
+The second line is a convolution of one image, whose rows have a pixel for each position s and image n, and whose pixels
+have a channel for each channel c and tap k. A weight gradient has few positions, the taps of the layer, so its strips
+are a few copies of lhs, as many as there are positions along one axis, where the patches of im2col are as many as there
+are positions in all; and its long axes, images and rows, are where a dense convolution is good at summing.
+"""
+
+from dataclasses import replace
+from math import prod
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .._geometry import Geometry, dilated
+from .._summands import choose_summands, in_summands, too_big_summands
+from .._tiling import MAX_WORKSPACE_BYTES
+from . import slabs, xla
+
+MAX_SLICES = 16  # positions along the last axis
+FUSED_SLICES = 8  # XLA:CPU stacks up to 8 slices as it reads them; of more it makes the slices first, then the stack
+CACHED_BYTES = 5 * 2**20  # copies made at once: half of that and twice that are slower, on processors with 2 MiB a core
+
+
+def inner_geometry(geometry: Geometry) -> Geometry:
+    """The convolution of the strips, in canonical order."""
+    g = geometry
+    outer = [*zip(g.spatial, g.kernel, g.strides, g.padding, g.rhs_dilation, strict=True)][:-1]
+    wide = (g.out_spatial[-1] * g.batch, 1, 1, (0, 0), 1)
+    spatial, kernel, strides, padding, spread = zip(*(outer or [(1, 1, 1, (0, 0), 1)]), wide, strict=True)
+    if padding == ((0, 0), (0, 0)):
+        # A tap of zeros in front of the others and a row of padding for it to meet: XLA:CPU takes a convolution without
+        # any padding another way, which is two to three times slower.
+        kernel, padding = (kernel[0] + 1, 1), ((spread[0], 0), (0, 0))
+    rank = len(spatial)
+    last = (0, rank + 1, *range(1, rank + 1))
+    return replace(
+        g,
+        batch=1,
+        spatial=spatial,
+        in_channels=g.in_channels * g.kernel[-1],
+        kernel=kernel,
+        strides=strides,
+        padding=padding,
+        lhs_dilation=(1,) * rank,
+        rhs_dilation=spread,
+        preferred_element_type=g.accumulator.name,
+        dimension_numbers=lax.ConvDimensionNumbers(last, (rank + 1, rank, *range(rank)), last),
+    )
+
+
+def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs [N, *S, 1, C], rhs [*K, C, 1, O] -> [N, *S', 1, O]."""
+    g, inner, last = geometry, inner_geometry(geometry), geometry.ndim
+    taps = jnp.swapaxes(rhs.squeeze(-2), -3, -2).reshape(-1, inner.in_channels, g.out_channels)  # *l, (c, k), o
+    taps = jnp.pad(taps, ((prod(inner.kernel) - len(taps), 0), (0, 0), (0, 0)))
+    taps = taps.reshape(*inner.kernel, inner.in_channels, g.out_channels)
+    strips = cut(lhs.squeeze(-2), g).reshape(1, *inner.spatial, inner.in_channels)
+    if inner.ndim > 2:
+        out = slabs.compute(strips[..., None, :], taps[..., None, :], inner)
+    else:
+        out = xla.convolve(strips, taps, inner)
+    return jnp.moveaxis(out.reshape(*g.out_spatial, g.batch, 1, g.out_channels), last, 0)
+
+
+def cut(lhs: jax.Array, g: Geometry) -> jax.Array:
+    """[N, *S, C] -> strips [*z, s, N, C, k]."""
+    last, stride, spread = g.ndim, g.strides[-1], g.rhs_dilation[-1]
+    edges = [(0, 0, 0)] * lhs.ndim
+    edges[last] = (*g.padding[-1], g.lhs_dilation[-1] - 1)
+    rows = lax.pad(lhs, jnp.zeros((), lhs.dtype), edges)
+    turned = (*range(1, last), 0, last + 1, last)  # *z, n, c, x
+
+    def taps_of(rows, position, axis):
+        first = position * stride
+        return lax.slice_in_dim(rows, first, first + (g.kernel[-1] - 1) * spread + 1, spread, axis)
+
+    positions = range(g.out_spatial[-1])
+    if spread == 1:  # turned once for all positions
+        rows = rows.transpose(turned)
+        return jnp.stack([taps_of(rows, s, -1) for s in positions], last - 1)
+    return jnp.stack([taps_of(rows, s, last).transpose(turned) for s in positions], last - 1)
+
+
+def workspace(geometry: Geometry) -> int:
+    """Bytes of the copies: lhs padded and turned, its strips, rhs, and what the convolution makes of them."""
+    g, inner = geometry, inner_geometry(geometry)
+    itemsize, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
+    low, high = g.padding[-1]
+    length = dilated(g.spatial[-1], g.lhs_dilation[-1]) + max(low, 0) + max(high, 0)
+    rows = g.batch * g.in_channels * prod(g.spatial[:-1]) * length
+    strips = prod(inner.spatial) * inner.in_channels * (1 if g.out_spatial[-1] <= FUSED_SLICES else 2)
+    taps = prod(inner.kernel) * inner.in_channels * g.out_channels
+    total = (rows + strips + taps) * itemsize + results(g) * wide
+    return total + (slabs.workspace(inner) if inner.ndim > 2 else 0)
+
+
+def results(geometry: Geometry) -> int:
+    """How many there are."""
+    return geometry.batch * prod(geometry.out_spatial) * geometry.out_channels
+
+
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: the output, `max_workspace_bytes`, and what lax's
+    convolution takes."""
+    cached = min(max_workspace_bytes, CACHED_BYTES + results(geometry) * geometry.accumulator.itemsize)
+    bound = cached if choose_summands(geometry, workspace, cached) else max_workspace_bytes
+    return in_summands(compute, workspace, lhs, rhs, geometry, bound)
+
+
+def unsupported(geometry: Geometry) -> str:
+    """Why not, or ""."""
+    g = geometry
+    if not g.ndim:
+        return "there is no axis to cut strips along"
+    if g.groups > 1:
+        return f"its strips would be of one group, and there are {g.groups}"
+    if g.out_spatial[-1] > min(g.kernel[-1], MAX_SLICES):
+        counts = f"{g.out_spatial[-1]} and {g.kernel[-1]}"
+        return f"it is for few positions and many taps, and along the last axis there are {counts}"
+    if set(g.lhs_dilation[:-1]) - {1}:
+        return f"its strips would be dilated ({g.lhs_dilation}), which the compiler does badly"
+    return too_big_summands(g, workspace)
