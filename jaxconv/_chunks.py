@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, too_many_bytes
 from ._geometry import Geometry
-from ._tiling import MAX_WORKSPACE_BYTES, ceil_div, for_each, for_each_block, read_window, tile_of
+from ._layout import channels_last
+from ._tiling import ceil_div, for_each, for_each_block, read_window, tile_of
 
 
 def in_canonical_order(rhs: jax.Array, letters: str, geometry: Geometry) -> jax.Array:
@@ -68,11 +69,7 @@ def whole(geometry: Geometry) -> Chunk:
 
 def part(geometry: Geometry, chunk: Chunk) -> Geometry:
     """The chunk as a convolution, its operands in canonical order. A block of rows comes with its padding."""
-    rank = geometry.ndim
-    last = (0, rank + 1, *range(1, rank + 1))
-    taps = (rank + 1, rank, *range(rank))
-    numbers = lax.ConvDimensionNumbers(last, taps, last)
-    g = replace(geometry, dimension_numbers=numbers, batch_grouped=False)
+    g = replace(geometry, dimension_numbers=channels_last(geometry.ndim), batch_grouped=False)
     if chunk.rows == whole(g).rows:
         return replace(g, batch=chunk.images, out_channels=chunk.outputs)
     positions = (chunk.rows, *g.out_spatial[1:])
@@ -119,20 +116,15 @@ def choose_chunk(geometry: Geometry, kernel: Kernel, max_bytes: int) -> Chunk | 
     return best
 
 
-def too_big(geometry: Geometry, kernel: Kernel, max_bytes: int = MAX_WORKSPACE_BYTES) -> str:
-    """Why it cannot be done within the bound, or ""."""
-    if choose_chunk(geometry, kernel, max_bytes):
-        return ""
-    least = needed(
-        geometry, kernel, Chunk(1, 1 if max(geometry.lhs_dilation, default=1) == 1 else whole(geometry).rows, 1)
-    )
-    return f"it needs {least} bytes of workspace at least, and may take {max_bytes}"
+def smallest(geometry: Geometry) -> Chunk:
+    """The least that there is."""
+    return Chunk(1, 1 if max(geometry.lhs_dilation, default=1) == 1 else whole(geometry).rows, 1)
 
 
 def in_chunks(kernel: Kernel, lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_bytes: int) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts."""
     g, everything = geometry, whole(geometry)
-    chunk = choose_chunk(g, kernel, max_bytes) or Chunk(1, 1, 1)
+    chunk = choose_chunk(g, kernel, max_bytes) or smallest(g)
     small, letters = part(g, chunk), channel_order(g)
     if chunk == everything:
         taps = kernel.prepare(taps_first(g, g.rhs_layout.whole(rhs)), letters, small)
@@ -178,3 +170,22 @@ def in_chunks(kernel: Kernel, lhs: jax.Array, rhs: jax.Array, geometry: Geometry
         return fill(out, kernel.prepare(block, letters, small), first_channel(index))
 
     return for_each_block((ceil_div(g.out_channels, chunk.outputs),), read_rhs, channels, out)
+
+
+def chunked(kernel: Kernel, refuses: Callable[[Geometry], str] = nothing) -> Algorithm:
+    """The kernel as an algorithm, for all that `refuses` (geometry -> why not, or "") does not refuse."""
+
+    def convolve(lhs, rhs, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> jax.Array:
+        return in_chunks(kernel, lhs, rhs, geometry, max_workspace_bytes)
+
+    def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+        chunk = choose_chunk(geometry, kernel, max_workspace_bytes) or smallest(geometry)
+        return needed(geometry, kernel, chunk)
+
+    def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+        if reason := refuses(geometry):
+            return reason
+        least = workspace(geometry, max_workspace_bytes)
+        return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
+
+    return Algorithm(convolve, unsupported, workspace)

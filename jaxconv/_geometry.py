@@ -149,6 +149,11 @@ class Geometry:
         )
 
     @property
+    def few_positions(self) -> bool:
+        """Whether there are fewer output positions than taps, as in weight gradients: rhs is the large operand."""
+        return prod(self.out_spatial) < prod(self.kernel)
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of the direct sum, products with padding and dilation zeros included."""
         outputs = self.batch * prod(self.out_spatial) * self.groups * self.out_channels

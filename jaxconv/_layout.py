@@ -86,3 +86,9 @@ def place(spec: Sequence[int], axes: list[list[str]], sizes: dict[str, int]) -> 
         split=tuple(sizes[name] for name in names),
         order=tuple(names.index(name) for name in sizes),
     )
+
+
+def channels_last(rank: int) -> lax.ConvDimensionNumbers:
+    """Of arrays in canonical order: NHWC, HWIO, NHWC for two spatial axes."""
+    image = (0, rank + 1, *range(1, rank + 1))
+    return lax.ConvDimensionNumbers(image, (rank + 1, rank, *range(rank)), image)

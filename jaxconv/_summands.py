@@ -10,10 +10,12 @@ from math import isqrt
 import jax
 import jax.numpy as jnp
 
+from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, too_many_bytes
 from ._chunks import part, whole
 from ._geometry import Geometry, dilated
-from ._tiling import MAX_WORKSPACE_BYTES, for_each, read_window
+from ._tiling import for_each, read_window
 
+Compute = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
 Workspace = Callable[[Geometry], int]
 
 
@@ -52,18 +54,8 @@ def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, ro
     return next((some for some in divisions(geometry, rows) if workspace(some) <= max_bytes), None)
 
 
-def too_big_summands(
-    geometry: Geometry, workspace: Workspace, max_bytes: int = MAX_WORKSPACE_BYTES, rows: bool = True
-) -> str:
-    """Why it cannot be done within the bound, or ""."""
-    if choose_summands(geometry, workspace, max_bytes, rows):
-        return ""
-    *_, smallest = divisions(geometry, rows)
-    return f"it needs {workspace(smallest)} bytes of workspace at least, and may take {max_bytes}"
-
-
 def in_summands(
-    compute: Callable[[jax.Array, jax.Array, Geometry], jax.Array],
+    compute: Compute,
     workspace: Workspace,
     lhs: jax.Array,
     rhs: jax.Array,
@@ -100,3 +92,33 @@ def in_summands(
     shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
     total = for_each((taps // rows, g.in_channels // channels), some, jnp.zeros(shape, g.accumulator))
     return g.out_layout.stored(total.astype(g.out_dtype))
+
+
+def added_up(compute: Compute, workspace: Workspace, refuses: Callable[[Geometry], str] = nothing) -> Algorithm:
+    """`compute` as an algorithm, for all that `refuses` (geometry -> why not, or "") does not refuse."""
+
+    def convolve(lhs, rhs, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> jax.Array:
+        return in_summands(compute, workspace, lhs, rhs, geometry, max_workspace_bytes)
+
+    return of_summands(convolve, workspace, refuses)
+
+
+def of_summands(
+    convolve: Callable[..., jax.Array],
+    workspace: Workspace,
+    refuses: Callable[[Geometry], str] = nothing,
+    rows: bool = True,
+) -> Algorithm:
+    """The same with another way to go through the parts of the sum, which may not cut rows of taps."""
+
+    def needed(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+        chosen = choose_summands(geometry, workspace, max_workspace_bytes, rows)
+        return workspace(chosen or [*divisions(geometry, rows)][-1])
+
+    def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+        if reason := refuses(geometry):
+            return reason
+        least = needed(geometry, max_workspace_bytes)
+        return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
+
+    return Algorithm(convolve, unsupported, needed)

@@ -23,10 +23,6 @@ from jax import lax
 
 from ._geometry import Geometry, dilated
 
-# Above 32 MiB a buffer of XLA:CPU costs page faults at every call, because glibc maps and unmaps it anew; half of that
-# leaves room for the copies that the compiler adds.
-MAX_WORKSPACE_BYTES = 16 * 2**20
-
 
 def for_each(shape: tuple[int, ...], body: Callable, carry: Any) -> Any:
     """`carry = body(index, carry)` for every index into an array of this shape, in row-major order, as one loop."""

@@ -111,7 +111,9 @@ def test_gradients_are_those_of_the_forward_convolution():
 
 def test_an_algorithm_is_not_timed_where_another_would_run(monkeypatch):
     """It can do the forward convolution and not that of the weight gradient, whose "kernel" is the output."""
-    refusing = ALGORITHMS["im2col"]._replace(unsupported=lambda geometry: "even taps" if geometry.kernel[0] > 3 else "")
+    refusing = ALGORITHMS["im2col"]._replace(
+        unsupported=lambda geometry, *bound: "even taps" if geometry.kernel[0] > 3 else ""
+    )
     monkeypatch.setitem(ALGORITHMS, "im2col", refusing)
     assert by_jax.prepare("im2col", job()).calls
     with pytest.raises(CannotError, match="even taps"):

@@ -1,7 +1,6 @@
 """Cutting a convolution into chunks changes nothing but memory."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,22 +12,19 @@ from hypothesis import strategies as st
 
 from jaxconv._accuracy import ERROR_FACTOR
 from jaxconv._algorithms import looped, winograd
-from jaxconv._chunks import choose_chunk, needed, whole
+from jaxconv._chunks import choose_chunk, chunked, needed, whole
 from jaxconv._geometry import geometry_of
 from jaxconv.testing import Problem, problems
 
 DTYPES = ("float32", "bfloat16", "complex64")
-CUT = {
-    "looped": (looped.KERNEL, looped.convolve, looped.unsupported),
-    "winograd2": (winograd.KERNELS[2], partial(winograd.convolve, 2), partial(winograd.unsupported, 2)),
-}
+CUT = {"looped": (looped.KERNEL, looped.ALGORITHM), "winograd2": (winograd.KERNELS[2], winograd.F2)}
 LIMITS = {"looped": {}, "winograd2": {"strides": False, "lhs_dilation": False, "taps": (3, 3, 1)}}
 
 
 def violation(name, problem, bound):
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
-    out = jax.jit(lambda lhs, rhs: CUT[name][1](lhs, rhs, geometry, bound))(lhs, rhs)
+    out = jax.jit(lambda lhs, rhs: CUT[name][1].convolve(lhs, rhs, geometry, bound))(lhs, rhs)
     normwise = name == "winograd2"
     return problem.violation(out, lhs, rhs, ERROR_FACTOR[name] if normwise else 1.0, normwise)
 
@@ -40,7 +36,7 @@ def test_values_do_not_depend_on_the_chunks(name, data, bound):
     problem = data.draw(problems(data.draw(st.sampled_from([1, 2])), dtypes=dtypes, empty=False, **LIMITS[name]))
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
-    assume(geometry.macs and not CUT[name][2](geometry))
+    assume(geometry.macs and not CUT[name][1].unsupported(geometry))
     assert not violation(name, problem, bound)
 
 
@@ -89,9 +85,9 @@ def test_what_is_cropped_takes_no_part():
     """Not even where a tile of outputs is larger than what is left."""
     lhs, rhs = jnp.ones((1, 1, 9)).at[..., 7:].set(jnp.nan), jnp.ones((1, 1, 3))
     geometry = geometry_of(lhs, rhs, (1,), [(0, -2)])
-    for outputs in (2, 4):
+    for algorithm in (winograd.F2, winograd.F4):
         for bound in (10**6, 100):
-            out = winograd.convolve(outputs, lhs, rhs, geometry, bound)
+            out = algorithm.convolve(lhs, rhs, geometry, bound)
             np.testing.assert_allclose(out, np.full((1, 1, 5), 3.0), 1e-12)
 
 
@@ -107,6 +103,5 @@ def test_a_wrong_sign_in_a_transform_is_found(monkeypatch, matrix, outputs):
         wrong[matrix][row][-2] = -wrong[matrix][row][-2] or 1.0
         with monkeypatch.context() as patch:
             patch.setattr(winograd, "transforms", lambda _, wrong=wrong: wrong)
-            patch.setitem(winograd.KERNELS, outputs, winograd.kernel(outputs))
-            out = winograd.convolve(outputs, lhs, rhs, geometry)
+            out = chunked(winograd.kernel(outputs)).convolve(lhs, rhs, geometry)
         assert problem.violation(out, lhs, rhs, ERROR_FACTOR[f"winograd{outputs}"], normwise=True)

@@ -7,11 +7,11 @@ import pytest
 from jax import lax
 
 import jaxconv
+from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import ALGORITHMS
 from jaxconv._geometry import Geometry
 from jaxconv._measure import workspace_bytes
 from jaxconv._primitive import conv_p
-from jaxconv._tiling import MAX_WORKSPACE_BYTES
 
 LAYOUTS = {"channels last": ("N{}C", "{}IO"), "channels first": ("NC{}", "OI{}")}
 

@@ -9,7 +9,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxconv
-from jaxconv._algorithms import ALGORITHMS, Algorithm, im2col
+from jaxconv._algorithm import Algorithm
+from jaxconv._algorithms import ALGORITHMS, im2col
 
 ARGUMENTS = {"window_strides": (2, 1), "padding": "SAME", "rhs_dilation": (1, 2), "feature_group_count": 2}
 
@@ -240,19 +241,19 @@ def test_same_program_as_lax():
 def unstrided():
     """A temporary row in the table: an algorithm that refuses lhs dilation and groups."""
 
-    def unsupported(geometry):
+    def unsupported(geometry, *bound):
         if max(geometry.lhs_dilation, default=1) > 1:
             return f"it has lhs dilation {geometry.lhs_dilation}"
         return "it has groups" if geometry.groups > 1 else ""
 
     calls = []
 
-    def convolve(lhs, rhs, geometry):
+    def convolve(lhs, rhs, geometry, *bound):
         assert not unsupported(geometry)
         calls.append(geometry)
         return im2col.convolve(lhs, rhs, geometry)
 
-    ALGORITHMS["unstrided"] = Algorithm(convolve, unsupported)
+    ALGORITHMS["unstrided"] = Algorithm(convolve, unsupported, im2col.ALGORITHM.workspace)
     yield calls
     del ALGORITHMS["unstrided"]
 

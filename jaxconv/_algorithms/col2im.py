@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry
-from .._tiling import MAX_WORKSPACE_BYTES
 from . import written_out
 
 
@@ -52,20 +51,13 @@ def workspace(geometry: Geometry) -> int:
     return (products + g.batch * prod(g.out_spatial) * g.out_channels + factors) * g.accumulator.itemsize
 
 
-KERNEL = Kernel(compute, workspace)
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     if geometry.groups > 1:
         return f"it multiplies the channels of one group, and there are {geometry.groups}"
     if written_out.padded_axes(replace(geometry, in_channels=1)) < 0:
         return "it would write out too many sums"
-    return too_big(geometry, KERNEL)
+    return ""
+
+
+ALGORITHM = chunked(Kernel(compute, workspace), refuses)

@@ -11,15 +11,11 @@ from math import prod
 
 import jax
 
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm
 from .._geometry import Geometry
 from . import dual, looped, written_out
 
 MAX_PRODUCTS = 64  # of an input with an output channel of a group, for each tap
-
-
-def ways(geometry: Geometry) -> list:
-    """The modules that can be used, best first."""
-    return [dual, written_out, looped] if few_outputs(geometry) else [written_out, looped, dual]
 
 
 def few_outputs(geometry: Geometry) -> bool:
@@ -28,16 +24,41 @@ def few_outputs(geometry: Geometry) -> bool:
     return g.batch * prod(g.out_spatial) < prod(g.kernel) * g.in_channels
 
 
-def unsupported(geometry: Geometry) -> str:
+def ways(geometry: Geometry) -> list[Algorithm]:
+    """Those that can be used, best first."""
+    forms = [dual, written_out, looped] if few_outputs(geometry) else [written_out, looped, dual]
+    return [form.ALGORITHM for form in forms]
+
+
+def way(geometry: Geometry, bound: int) -> Algorithm | None:
+    """The best that can do it."""
+    return next((way for way in ways(geometry) if not way.unsupported(geometry, bound)), None)
+
+
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts."""
+    chosen = way(geometry, max_workspace_bytes) or looped.ALGORITHM
+    return chosen.convolve(lhs, rhs, geometry, max_workspace_bytes)
+
+
+def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+    """Of the best, or the least that any needs."""
+    if chosen := way(geometry, max_workspace_bytes):
+        return chosen.workspace(geometry, max_workspace_bytes)
+    return min(way.workspace(geometry, max_workspace_bytes) for way in ways(geometry))
+
+
+def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
     """Why not, or ""."""
     g = geometry
     products = (g.batch if few_outputs(g) else g.in_channels) * g.out_channels
     if products > MAX_PRODUCTS:
         return f"groups with {products} products of channels are for products of matrices"
-    reasons = [way.unsupported(geometry) for way in ways(geometry)]
-    return "" if "" in reasons else "; ".join(reasons)
+    if way(g, max_workspace_bytes):
+        return ""
+    return "; ".join(way.unsupported(g, max_workspace_bytes) for way in ways(g))
 
 
-def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and the bound on workspace."""
-    return next(way for way in ways(geometry) if not way.unsupported(geometry)).convolve(lhs, rhs, geometry)
+ALGORITHM = Algorithm(convolve, unsupported, workspace)

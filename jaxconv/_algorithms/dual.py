@@ -23,9 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, dilated
-from .._summands import choose_summands, too_big_summands
-from .._tiling import MAX_WORKSPACE_BYTES, ceil_div, for_each
+from .._summands import choose_summands, of_summands
+from .._tiling import ceil_div, for_each
 
 MAX_TERMS = 512  # products in the fused pass
 LONGEST_BLOCK = 28  # of a row; with longer ones nothing is gained
@@ -175,6 +176,4 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
     return for_each(g.out_spatial[:looped], turn, jnp.zeros(shape, g.accumulator))
 
 
-def unsupported(geometry: Geometry) -> str:
-    """Why not, or ""."""
-    return too_big_summands(geometry, workspace, rows=False)
+ALGORITHM = of_summands(convolve, workspace, rows=False)

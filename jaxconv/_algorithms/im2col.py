@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, too_many_bytes
 from .._geometry import Geometry
-from .._tiling import MAX_WORKSPACE_BYTES, choose_tile, tiled
+from .._tiling import choose_tile, tiled
 
 MAX_SLICES = 32  # along one axis: keeps tracing and compiling in the tens of milliseconds
 FUSED_SLICES = 8
@@ -117,3 +118,17 @@ def convolve(
     """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
     tile = choose_tile(geometry, workspace, max_workspace_bytes, MAX_SLICES)
     return tiled(convolve_tile, tile, lhs, rhs, geometry)
+
+
+def needed(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+    """Bytes of a tile."""
+    return workspace(choose_tile(geometry, workspace, max_workspace_bytes, MAX_SLICES))
+
+
+def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+    """Why not, or ""."""
+    least = needed(geometry, max_workspace_bytes)
+    return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
+
+
+ALGORITHM = Algorithm(convolve, unsupported, needed)

@@ -21,10 +21,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, in_chunks, part, too_big, whole
+from .._chunks import Kernel, chunked, part, whole
 from .._geometry import Geometry
-from .._tiling import MAX_WORKSPACE_BYTES, ceil_div
-from . import winograd, xla
+from .._tiling import ceil_div
+from . import xla
+from ._bilinear import along, interleaved
 
 LEAST_TAPS = 8  # along an axis, for halving to pay
 OF_INPUTS = [[0.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, -1.0, 1.0]]
@@ -66,7 +67,7 @@ def prepare(rhs: jax.Array, letters: str, geometry: Geometry) -> dict[tuple[int,
     for place in product(*(range(2) if axis in halved else (0,) for axis in range(g.ndim))):
         values[place] = rhs[tuple(slice(i, None, 2 if axis in halved else 1) for axis, i in enumerate(place))]
     for axis in halved:
-        values = winograd.along(OF_TAPS, values, axis)
+        values = along(OF_TAPS, values, axis)
     return values
 
 
@@ -88,26 +89,15 @@ def compute(lhs: jax.Array, taps: dict[tuple[int, ...], jax.Array], geometry: Ge
             window = lax.slice_in_dim(window, place[axis], stop, 2, 1 + axis)
         values[place] = window.astype(g.accumulator)
     for axis in halved:
-        values = winograd.along(OF_INPUTS, values, axis)
+        values = along(OF_INPUTS, values, axis)
 
     for place, window in values.items():
         out = xla.convolve(window.squeeze(-2), taps[place].squeeze(-2), inner)
         values[place] = out[..., None, :]
     for axis in halved:
-        values = winograd.along(OF_OUTPUTS, values, axis)
+        values = along(OF_OUTPUTS, values, axis)
 
-    def put_in_order(place: tuple[int, ...]) -> jax.Array:
-        axis = len(place)
-        if axis == g.ndim:
-            return values[place]
-        if axis not in halved:
-            return put_in_order((*place, 0))
-        both = jnp.stack([put_in_order((*place, i)) for i in range(2)], 2 + axis)
-        shape = list(both.shape)
-        shape[1 + axis : 3 + axis] = [shape[1 + axis] * 2]
-        return both.reshape(shape)
-
-    out = put_in_order(())
+    out = interleaved(values, g.ndim, {axis: 1 + axis for axis in halved}, 2)
     return lax.slice(out, (0,) * out.ndim, (g.batch, *g.out_spatial, g.groups, g.out_channels))
 
 
@@ -122,17 +112,7 @@ def workspace(geometry: Geometry) -> int:
     return (places * (inputs + taps + outputs) + padded) * g.accumulator.itemsize
 
 
-KERNEL = Kernel(compute, workspace, prepare)
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     g = geometry
     if not halved_axes(g):
@@ -142,4 +122,7 @@ def unsupported(geometry: Geometry) -> str:
             return f"{name} must be 1, and are {values}"
     if g.groups > 1:
         return f"its convolutions would be grouped ({g.groups} groups), which the compiler does badly"
-    return too_big(g, KERNEL)
+    return ""
+
+
+ALGORITHM = chunked(Kernel(compute, workspace, prepare), refuses)

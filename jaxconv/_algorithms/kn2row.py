@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._algorithm import either
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
-from .._summands import in_summands, too_big_summands
-from .._tiling import MAX_WORKSPACE_BYTES
+from .._summands import added_up
 
 MAX_PRODUCTS = 32  # written out one after the other
 SMALL = 128 * 256  # results of a product; with fewer, more of them are summed apart, so that all threads have some
@@ -87,9 +87,6 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], geometry: Geometry)
     return reduce(add, products).reshape(g.batch, *g.out_spatial, g.groups, g.out_channels)
 
 
-KERNEL = Kernel(compute, workspace, lambda rhs, letters, geometry: (rhs, letters))
-
-
 def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     """The dual: lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
     g = geometry
@@ -131,26 +128,14 @@ def by_position_workspace(geometry: Geometry) -> int:
     return total
 
 
-def few_positions(geometry: Geometry) -> bool:
-    """Whether there are fewer output positions than taps."""
-    return prod(geometry.out_spatial) < prod(geometry.kernel)
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
-    if few_positions(geometry):
-        return in_summands(by_position, by_position_workspace, lhs, rhs, geometry, max_workspace_bytes)
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
-    g = geometry
-    products = min(prod(g.kernel), prod(g.out_spatial))
-    if products > MAX_PRODUCTS:
-        return f"it would write out {products} products of matrices, more than {MAX_PRODUCTS}"
-    if few_positions(g):
-        return too_big_summands(g, by_position_workspace)
-    return too_big(g, KERNEL)
+    products = min(prod(geometry.kernel), prod(geometry.out_spatial))
+    return f"it would write out {products} products of matrices, more than {MAX_PRODUCTS}" * (products > MAX_PRODUCTS)
+
+
+ALGORITHM = either(
+    lambda geometry: geometry.few_positions,
+    yes=added_up(by_position, by_position_workspace, refuses),
+    no=chunked(Kernel(compute, workspace, lambda rhs, letters, geometry: (rhs, letters)), refuses),
+)

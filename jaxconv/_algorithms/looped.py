@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry
 from .._phases import Phase, axis_phases, interleave
-from .._tiling import MAX_WORKSPACE_BYTES, for_each
+from .._tiling import for_each
 
 MAX_TERMS = 64  # products in the body; with more than about a hundred LLVM spills registers, and times double
 
@@ -119,20 +119,14 @@ def products(window: jax.Array, weights: jax.Array, axes: tuple[Phase, ...], cou
     return along(window, ())
 
 
-KERNEL = Kernel(compute, workspace)
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     if not geometry.ndim:
         return "there are no taps to loop over"
     if geometry.in_channels > MAX_TERMS:
         return f"groups of {geometry.in_channels} input channels are too wide to be written out"
-    return too_big(geometry, KERNEL)
+    return ""
+
+
+KERNEL = Kernel(compute, workspace)
+ALGORITHM = chunked(KERNEL, refuses)

@@ -14,12 +14,16 @@ than one position, and the loops are loops however large the input.
 import jax
 import jax.numpy as jnp
 
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing
 from .._geometry import Geometry, dilated
 from .._tiling import for_each
 
 
-def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and a few rows of one position."""
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
+    """lhs, rhs and the result in the caller's layouts. Memory: the output and a few rows of one position, whatever the
+    bound."""
     g = geometry
     one = (1,) * g.ndim
 
@@ -52,3 +56,13 @@ def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
         return g.out_layout.write(out, pixel, (0, *s, 0, 0))
 
     return for_each(g.out_spatial, output_position, jnp.zeros(g.out_layout.shape, g.out_dtype))
+
+
+def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+    """Bytes of one position: a pixel, a tap and a result, as read, as turned and as added."""
+    g = geometry
+    pixel, tap, result = g.batch * g.in_channels, g.in_channels * g.out_channels, g.batch * g.out_channels
+    return 4 * g.groups * (pixel + tap + result) * max(jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize)
+
+
+ALGORITHM = Algorithm(convolve, nothing, workspace)

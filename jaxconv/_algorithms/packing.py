@@ -19,10 +19,10 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._algorithm import MAX_WORKSPACE_BYTES, either
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry
-from .._summands import in_summands, too_big_summands
-from .._tiling import MAX_WORKSPACE_BYTES
+from .._summands import added_up
 from . import im2col, xla
 
 WIDTH = 32  # channels of a pack, at most
@@ -32,13 +32,8 @@ MAX_PACKS = 64  # convolutions written out
 def groups_in_a_pack(geometry: Geometry) -> int:
     """P, a divisor of G."""
     g = geometry
-    widest = max(g.in_channels, g.out_channels) if not is_weight_gradient(g) else max(g.batch, g.out_channels)
+    widest = max(g.in_channels, g.out_channels) if not g.few_positions else max(g.batch, g.out_channels)
     return max(p for p in range(1, g.groups + 1) if g.groups % p == 0 and (p == 1 or p * widest <= WIDTH))
-
-
-def is_weight_gradient(geometry: Geometry) -> bool:
-    """Whether rhs is the large operand: fewer output positions than taps."""
-    return prod(geometry.out_spatial) < prod(geometry.kernel)
 
 
 def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
@@ -65,9 +60,6 @@ def workspace(geometry: Geometry) -> int:
     taps = prod(g.kernel) * g.in_channels * g.groups * g.out_channels * p
     outputs = g.batch * prod(g.out_spatial) * g.groups * g.out_channels
     return (inputs + 2 * taps) * itemsize + outputs * out_itemsize
-
-
-KERNEL = Kernel(compute, workspace)
 
 
 def dense_products(geometry: Geometry) -> Geometry:
@@ -103,23 +95,19 @@ def workspace_of_weights(geometry: Geometry) -> int:
     return (inputs + taps) * itemsize + 2 * results * g.accumulator.itemsize + MAX_WORKSPACE_BYTES // 2
 
 
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
-    if is_weight_gradient(geometry):
-        return in_summands(compute_weights, workspace_of_weights, lhs, rhs, geometry, max_workspace_bytes)
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     g = geometry
     p = groups_in_a_pack(g)
     if p == 1:
         return f"no two of its {g.groups} groups fit into {WIDTH} channels"
-    if is_weight_gradient(g):
-        return too_big_summands(g, workspace_of_weights)
-    if g.groups // p > MAX_PACKS:
+    if not g.few_positions and g.groups // p > MAX_PACKS:
         return f"it would write out {g.groups // p} convolutions, more than {MAX_PACKS}"
-    return too_big(g, KERNEL)
+    return ""
+
+
+ALGORITHM = either(
+    lambda geometry: geometry.few_positions,
+    yes=added_up(compute_weights, workspace_of_weights, refuses),
+    no=chunked(Kernel(compute, workspace), refuses),
+)

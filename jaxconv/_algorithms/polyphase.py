@@ -13,10 +13,9 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
 from .._phases import Phase, axis_phases, interleave
-from .._tiling import MAX_WORKSPACE_BYTES
 from . import kn2row, xla
 
 
@@ -70,20 +69,13 @@ def workspace(geometry: Geometry) -> int:
     return outputs * out_itemsize + taps * itemsize + products
 
 
-KERNEL = Kernel(compute, workspace)
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     if max(geometry.lhs_dilation, default=1) == 1:
         return "lhs_dilation is 1 along all axes, so there is but one phase"
     if geometry.groups > 1:
         return f"its phases would be grouped convolutions ({geometry.groups} groups), which the compiler does badly"
-    return too_big(geometry, KERNEL)
+    return ""
+
+
+ALGORITHM = chunked(Kernel(compute, workspace), refuses)

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry
-from .._tiling import MAX_WORKSPACE_BYTES
+from .._layout import channels_last
 from . import xla
 
 MAX_SLABS = 16  # convolutions written out
@@ -48,10 +48,7 @@ def inner_geometry(geometry: Geometry) -> Geometry:
             rhs_dilation=g.rhs_dilation[1:],
             preferred_element_type=g.accumulator.name,
         )
-    rank = flat.ndim
-    last = (0, rank + 1, *range(1, rank + 1))
-    numbers = lax.ConvDimensionNumbers(last, (rank + 1, rank, *range(rank)), last)
-    return replace(flat, dimension_numbers=numbers)
+    return replace(flat, dimension_numbers=channels_last(flat.ndim))
 
 
 def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
@@ -88,18 +85,7 @@ def workspace(geometry: Geometry) -> int:
     return (rows * (length + 2 * g.out_spatial[0]) + 2 * taps) * itemsize + (g.kernel[0] + 1) * outputs * wide
 
 
-KERNEL = Kernel(compute, workspace)
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output, `max_workspace_bytes`, and what the inner
-    convolutions take."""
-    return in_chunks(KERNEL, lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     g = geometry
     if not g.ndim:
@@ -108,4 +94,7 @@ def unsupported(geometry: Geometry) -> str:
         return f"its slabs would be grouped convolutions ({g.groups} groups), which the compiler does badly"
     if g.ndim > 1 and g.kernel[0] > MAX_SLABS:
         return f"it would write out {g.kernel[0]} convolutions, more than {MAX_SLABS}"
-    return too_big(g, KERNEL)
+    return ""
+
+
+ALGORITHM = chunked(Kernel(compute, workspace), refuses)

@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, dilated
-from .._summands import choose_summands, in_summands, too_big_summands
-from .._tiling import MAX_WORKSPACE_BYTES
+from .._layout import channels_last
+from .._summands import choose_summands, in_summands, of_summands
 from . import slabs, xla
 
 MAX_SLICES = 16  # positions along the last axis
@@ -38,7 +39,6 @@ def inner_geometry(geometry: Geometry) -> Geometry:
         # any padding another way, which is two to three times slower.
         kernel, padding = (kernel[0] + 1, 1), ((spread[0], 0), (0, 0))
     rank = len(spatial)
-    last = (0, rank + 1, *range(1, rank + 1))
     return replace(
         g,
         batch=1,
@@ -50,7 +50,7 @@ def inner_geometry(geometry: Geometry) -> Geometry:
         lhs_dilation=(1,) * rank,
         rhs_dilation=spread,
         preferred_element_type=g.accumulator.name,
-        dimension_numbers=lax.ConvDimensionNumbers(last, (rank + 1, rank, *range(rank)), last),
+        dimension_numbers=channels_last(rank),
     )
 
 
@@ -115,7 +115,7 @@ def convolve(
     return in_summands(compute, workspace, lhs, rhs, geometry, bound)
 
 
-def unsupported(geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     g = geometry
     if not g.ndim:
@@ -127,4 +127,7 @@ def unsupported(geometry: Geometry) -> str:
         return f"it is for few positions and many taps, and along the last axis there are {counts}"
     if set(g.lhs_dilation[:-1]) - {1}:
         return f"its strips would be dilated ({g.lhs_dilation}), which the compiler does badly"
-    return too_big_summands(g, workspace)
+    return ""
+
+
+ALGORITHM = of_summands(convolve, workspace, refuses)

@@ -26,19 +26,18 @@ from fractions import Fraction
 from functools import cache
 from itertools import product
 from math import prod
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, in_chunks, too_big
+from .._chunks import Kernel, chunked
 from .._geometry import Geometry
-from .._tiling import MAX_WORKSPACE_BYTES, ceil_div
+from .._tiling import ceil_div
+from ._bilinear import Matrix, along, interleaved
 
 TAPS = 3
 POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
-Matrix = list[list[float]]
 
 
 @cache
@@ -67,30 +66,6 @@ def transforms(outputs: int) -> tuple[Matrix, Matrix, Matrix]:
     taps.append([Fraction(k == TAPS - 1) for k in range(TAPS)])
     inputs.append(polynomial(points))
     return tuple([[float(x) for x in row] for row in matrix] for matrix in (evaluate, taps, inputs))  # pyright: ignore
-
-
-def combine(matrix: Matrix, terms: list[Any]) -> list[jax.Array]:
-    """Matrix times vector, the vector's elements being arrays: additions, few of them times a constant."""
-    rows = []
-    for row in matrix:
-        total = None
-        for factor, term in zip(row, terms, strict=True):
-            if factor and total is None:
-                total = term if factor == 1 else -term if factor == -1 else factor * term
-            elif factor:
-                total = total + term if factor == 1 else total - term if factor == -1 else total + factor * term
-        rows.append(total)
-    return rows
-
-
-def along(matrix: Matrix, values: dict[tuple[int, ...], jax.Array], axis: int) -> dict[tuple[int, ...], jax.Array]:
-    """`combine` along one of the axes that index the values."""
-    found = {}
-    for place in {(*key[:axis], 0, *key[axis + 1 :]): None for key in values}:
-        terms = [values[(*place[:axis], i, *place[axis + 1 :])] for i in range(len(matrix[0]))]
-        for i, row in enumerate(combine(matrix, terms)):
-            found[(*place[:axis], i, *place[axis + 1 :])] = row
-    return found
 
 
 def kernel(outputs: int) -> Kernel:
@@ -164,16 +139,7 @@ def kernel(outputs: int) -> Kernel:
             values = along(evaluate, values, axis)
 
         # The outputs of a tile go between its row and its place within the dilation.
-        def put_in_order(place: tuple[int, ...]) -> jax.Array:
-            axis = len(place)
-            if axis == g.ndim:
-                return values[place]
-            if axis not in fast:
-                return put_in_order((*place, 0))
-            return jnp.stack([put_in_order((*place, i)) for i in range(outputs)], 1 + 2 * axis + 1)
-
-        # Innermost axes first: each stack adds one axis behind the rows of its own, and those in front do not move.
-        out = put_in_order(())
+        out = interleaved(values, g.ndim, {axis: 1 + 2 * axis for axis in fast}, outputs)
         shape = [g.batch]
         for axis in range(g.ndim):
             spread = g.rhs_dilation[axis] if axis in fast else 1
@@ -185,18 +151,7 @@ def kernel(outputs: int) -> Kernel:
     return Kernel(compute, workspace, prepare)
 
 
-KERNELS = {outputs: kernel(outputs) for outputs in POINTS}
-
-
-def convolve(
-    outputs: int, lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts, by F(outputs, 3). Memory: the output and
-    `max_workspace_bytes`."""
-    return in_chunks(KERNELS[outputs], lhs, rhs, geometry, max_workspace_bytes)
-
-
-def unsupported(outputs: int, geometry: Geometry) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     g = geometry
     if not jnp.issubdtype(g.accumulator, jnp.inexact):
@@ -206,4 +161,8 @@ def unsupported(outputs: int, geometry: Geometry) -> str:
     for name, values in (("strides", g.strides), ("lhs_dilation", g.lhs_dilation)):
         if set(values) != {1}:
             return f"{name} must be 1, and are {values}"
-    return too_big(g, KERNELS[outputs])
+    return ""
+
+
+KERNELS = {outputs: kernel(outputs) for outputs in POINTS}
+F2, F4 = (chunked(KERNELS[outputs], refuses) for outputs in (2, 4))

@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, too_many_bytes
 from .._geometry import Geometry
 from .._phases import Phase, axis_phases, interleave
-from .._tiling import MAX_WORKSPACE_BYTES
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
 
@@ -147,7 +147,9 @@ def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: li
     return interleave(every, lambda axes: cut(view, axes), space, g.out_spatial)
 
 
-def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: rows at the ends, and a copy of lhs if its layout is not
     that of the output."""
     g = geometry
@@ -172,7 +174,7 @@ def convolve(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     return shift_and_add(view, term, g, space).astype(g.out_dtype).reshape(g.out_layout.shape)
 
 
-def workspace(geometry: Geometry) -> int:
+def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
     """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs in another order."""
     g = geometry
     order = [axis for axis in np.argsort(g.out_layout.order) if g.out_layout.split[g.out_layout.order[axis]] > 1]
@@ -185,11 +187,13 @@ def workspace(geometry: Geometry) -> int:
     return total
 
 
-def unsupported(geometry: Geometry) -> str:
+def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
     """Why not, or ""."""
     least = terms(geometry, axis_phases(geometry), geometry.ndim)
     if padded_axes(geometry) < 0:
         return f"it would write out {least} products, more than {MAX_TERMS}"
-    if (bytes_ := workspace(geometry)) > MAX_WORKSPACE_BYTES:
-        return f"it needs {bytes_} bytes of workspace, and may take {MAX_WORKSPACE_BYTES}"
-    return ""
+    bytes_ = workspace(geometry)
+    return too_many_bytes(bytes_, max_workspace_bytes) if bytes_ > max_workspace_bytes else ""
+
+
+ALGORITHM = Algorithm(convolve, unsupported, workspace)

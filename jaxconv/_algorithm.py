@@ -1,0 +1,55 @@
+"""What an algorithm is to the rest of the library."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+from ._geometry import Geometry
+
+# Above 32 MiB a buffer of XLA:CPU costs page faults at every call, because glibc maps and unmaps it anew; half of that
+# leaves room for the copies that the compiler adds.
+MAX_WORKSPACE_BYTES = 16 * 2**20
+
+
+class Algorithm(NamedTuple):
+    """A way to compute any convolution that it does not refuse. Each function takes a bound on workspace as its last
+    argument, `max_workspace_bytes`, by default `MAX_WORKSPACE_BYTES`: bytes beside operands and result.
+
+    Attributes:
+      convolve: (lhs, rhs, geometry) -> out, all in the caller's layouts.
+      unsupported: geometry -> why it cannot be done within the bound, or "" when it can.
+      workspace: geometry -> bytes that it estimates it needs, at most the bound.
+    """
+
+    convolve: Callable[..., jax.Array]
+    unsupported: Callable[..., str]
+    workspace: Callable[..., int]
+
+
+def nothing(geometry: Geometry, *bound: int) -> str:
+    """Refuses nothing, whatever the bound."""
+    return ""
+
+
+def either(question: Callable[[Geometry], bool], yes: Algorithm, no: Algorithm) -> Algorithm:
+    """One of two, as the geometry is."""
+
+    def chosen(geometry: Geometry) -> Algorithm:
+        return yes if question(geometry) else no
+
+    def convolve(lhs, rhs, geometry: Geometry, *bound: int) -> jax.Array:
+        return chosen(geometry).convolve(lhs, rhs, geometry, *bound)
+
+    def unsupported(geometry: Geometry, *bound: int) -> str:
+        return chosen(geometry).unsupported(geometry, *bound)
+
+    def workspace(geometry: Geometry, *bound: int) -> int:
+        return chosen(geometry).workspace(geometry, *bound)
+
+    return Algorithm(convolve, unsupported, workspace)
+
+
+def too_many_bytes(least: int, bound: int) -> str:
+    """Why not."""
+    return f"it needs {least} bytes of workspace at least, and may take {bound}"
