@@ -56,6 +56,13 @@ ERROR_FACTOR: dict[str, float] = {
     "xla": 1.0,
 }
 NORMWISE = frozenset({"karatsuba", "winograd2", "winograd4", "fft"})  # judged by the second bound above
+# What a caller may ask for. An error of F(4, 3) is an order of magnitude above that of a direct sum, one of a Fourier
+# transform reaches results far away.
+ACCURACIES: dict[str, frozenset[str]] = {
+    "strict": frozenset(ERROR_FACTOR) - NORMWISE,
+    "default": frozenset(ERROR_FACTOR) - {"winograd4", "fft"},
+    "fast": frozenset(ERROR_FACTOR),
+}
 COMPLEX_FACTOR = 3.0
 
 

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from ._primitive import PARAMETERS, ours
 from ._rewrite import rewrite
 from ._select import check_request
+from ._settings import Request, changed
 
 F = TypeVar("F", bound=Callable)
 
@@ -32,10 +33,13 @@ def conv_general_dilated(
     out_sharding: Any = None,
     *,
     algorithm: str | None = None,
+    accuracy: str | None = None,
+    max_workspace_bytes: int | None = None,
 ) -> jax.Array:
     """N-dimensional convolution: `lax.conv_general_dilated` with a choice of algorithm.
 
-    All arguments but the last mean what they mean to `lax.conv_general_dilated`, and wrong ones raise the same errors.
+    All arguments but the last three mean what they mean to `lax.conv_general_dilated`, and wrong ones raise the same
+    errors.
 
     Args:
       lhs: input, rank n + 2.
@@ -50,8 +54,10 @@ def conv_general_dilated(
       precision: None, a `lax.Precision`, its name, or a pair of either.
       preferred_element_type: type to accumulate in and to return, None for the operands' own.
       out_sharding: sharding of the result under explicit axes.
-      algorithm: one of `jaxconv.ALGORITHMS`, or None for the default ("xla"). Derivatives and batched forms of the
-        convolution use the same one, or "xla" where that cannot do them.
+      algorithm: one of `jaxconv.ALGORITHMS`, or None: the choice of the plan in use, or else the one predicted to be
+        fastest, for the convolution and for each of its derivatives and batched forms by itself. A named one is used
+        for all of those, or "xla" where it cannot do them, whatever the accuracy.
+      accuracy, max_workspace_bytes: as in `policy`, for the choice; the second binds a named algorithm, too.
 
     Returns:
       The convolution, with the shape and dtype that lax gives it.
@@ -67,7 +73,8 @@ def conv_general_dilated(
     >>> jaxconv.conv_general_dilated(image, kernel, (2, 2), "SAME", dimension_numbers=nhwc, algorithm="im2col").shape
     (1, 4, 4, 4)
     """
-    check_request(algorithm)
+    request = Request(algorithm, changed(accuracy, max_workspace_bytes))
+    check_request(request)
     for name, operand in (("lhs", lhs), ("rhs", rhs)):
         if not hasattr(operand, "shape"):
             raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
@@ -82,7 +89,7 @@ def conv_general_dilated(
         "precision": precision,
         "preferred_element_type": preferred_element_type,
         "out_sharding": out_sharding,
-        "algorithm": algorithm,
+        "request": request,
     }
     if isinstance(lhs, Tracer) or isinstance(rhs, Tracer):
         return _convolve(lhs, rhs, **arguments)
@@ -96,13 +103,13 @@ def conv_general_dilated(
     return _convolve_eagerly(lhs, rhs, **frozen)
 
 
-def _convolve(lhs, rhs, *, algorithm, **arguments):
+def _convolve(lhs, rhs, *, request, **arguments):
     """lax reads and checks the arguments; its convolution becomes ours."""
 
     def call(lhs, rhs):
         return lax.conv_general_dilated(lhs, rhs, **arguments)
 
-    return rewrite(call, ours(algorithm, strict=True))(lhs, rhs)
+    return rewrite(call, ours(request, strict=True))(lhs, rhs)
 
 
 def _frozen(value: Any) -> Any:
@@ -116,7 +123,9 @@ def _frozen(value: Any) -> Any:
 _convolve_eagerly = jax.jit(_convolve, static_argnames=PARAMETERS)
 
 
-def accelerate(f: F, *, algorithm: str | None = None) -> F:
+def accelerate(
+    f: F, *, algorithm: str | None = None, accuracy: str | None = None, max_workspace_bytes: int | None = None
+) -> F:
     """`f` with every `lax.conv_general_dilated` in it replaced by `jaxconv.conv_general_dilated`.
 
     Whoever wrote `f` need not know: the convolutions in layers of flax, Equinox or Keras are found where they are,
@@ -130,6 +139,7 @@ def accelerate(f: F, *, algorithm: str | None = None) -> F:
         None, functions) reach `f` as they are. As under `jax.jit`, changes that `f` makes to its arguments in place are
         lost: a flax.nnx model goes in as its state and comes out as its state.
       algorithm: as in `conv_general_dilated`, for all convolutions; those it cannot do use "xla".
+      accuracy, max_workspace_bytes: as in `policy`, for all convolutions.
 
     Returns:
       A function with the signature and results of `f`. It traces `f` at each call: put `jax.jit` around it.
@@ -141,5 +151,10 @@ def accelerate(f: F, *, algorithm: str | None = None) -> F:
     >>> step(jnp.ones((4, 3, 3, 3)), jnp.ones((1, 3, 8, 8))).shape
     (4, 3, 3, 3)
     """
-    check_request(algorithm)
-    return wraps(f)(rewrite(f, ours(algorithm)))  # pyright: ignore[reportReturnType] (same signature)
+    check_request(Request(algorithm, changed(accuracy, max_workspace_bytes)))
+
+    def accelerated(*args, **kwargs):
+        request = Request(algorithm, changed(accuracy, max_workspace_bytes))  # what is current where it is called
+        return rewrite(f, ours(request))(*args, **kwargs)
+
+    return wraps(f)(accelerated)  # pyright: ignore[reportReturnType] (same signature)

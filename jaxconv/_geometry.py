@@ -11,6 +11,7 @@ which of the caller's axes hides the group: lax keeps it as the slower part of t
 of the batch axis for batch groups. `Layout` knows where, so no algorithm has to.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -22,6 +23,11 @@ import numpy as np
 from jax import lax
 
 from ._layout import Layout, place
+
+TYPES = frozenset(
+    "bool int2 int4 int8 int16 int32 int64 uint2 uint4 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 "
+    "complex64 complex128".split()
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,39 @@ class Geometry:
             "preferred_element_type": self.preferred_element_type,
         }
 
+    def to_json(self) -> dict[str, Any]:
+        """Nothing but what JSON has."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "precision": _named(self.precision), "dimension_numbers": list(self.dimension_numbers)}
+
+    @classmethod
+    def from_json(cls, content: Any) -> "Geometry":
+        """From `to_json()` that went through JSON. ValueError for anything else."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(content, dict) or sorted(content) != sorted(names):
+            raise ValueError(f"a geometry has the fields {', '.join(names)}, got {content!r:.200}")
+        fields = {name: _tuples(value) for name, value in content.items()}
+        rank = len(fields["kernel"]) if isinstance(fields["kernel"], tuple) else -1
+        sizes = [fields[name] for name in ("batch", "groups", "in_channels", "out_channels")]
+        for name in ("spatial", "kernel", "strides", "lhs_dilation", "rhs_dilation"):
+            sizes += fields[name] if isinstance(fields[name], tuple) and len(fields[name]) == rank else [None]
+        pairs, specs = fields["padding"], fields["dimension_numbers"]
+        right = (
+            all(type(size) is int and 0 <= size < 2**63 for size in sizes)
+            and _is_table(pairs, rank, 2)
+            and _is_table(specs, 3, rank + 2)
+            and all(sorted(spec) == list(range(rank + 2)) for spec in specs)
+            and isinstance(fields["batch_grouped"], bool)
+            and fields["dtype"] in TYPES
+            and fields["preferred_element_type"] in (None, *TYPES)
+            and 0 not in (*fields["strides"], *fields["lhs_dilation"], *fields["rhs_dilation"])
+        )
+        if not right:
+            raise ValueError(f"not the geometry of a convolution: {content!r:.500}")
+        fields["precision"] = _precision(fields["precision"])
+        fields["dimension_numbers"] = lax.ConvDimensionNumbers(*specs)
+        return cls(**fields)
+
     @property
     def is_symbolic(self) -> bool:
         """Whether a size is an expression rather than a number, as under `jax.export.symbolic_shape`."""
@@ -126,6 +165,24 @@ class Geometry:
     def out_dtype(self) -> str:
         """Name of the result's type: `preferred_element_type`, or `dtype` where none was given."""
         return self.preferred_element_type or self.dtype
+
+    def describe(self) -> str:
+        """In a few words: images and input extent, channels of a group, taps; and what is not the usual."""
+
+        def joined(values: tuple[int, ...]) -> str:
+            return f"{values[0]}" if len(set(values)) == 1 else "x".join(map(str, values))
+
+        words = [
+            "x".join(map(str, (self.batch, *self.spatial))),
+            f"{self.in_channels}->{self.out_channels}",
+            f"groups {self.groups}" if self.groups > 1 else "",
+            "x".join(map(str, self.kernel)),
+            f"stride {joined(self.strides)}" if set(self.strides) - {1} else "",
+            f"dilated {joined(self.rhs_dilation)}" if set(self.rhs_dilation) - {1} else "",
+            f"up {joined(self.lhs_dilation)}" if set(self.lhs_dilation) - {1} else "",
+            self.dtype if self.dtype != "float32" else "",
+        ]
+        return " ".join(filter(None, words))
 
     @property
     def ndim(self) -> int:
@@ -208,6 +265,39 @@ def _numbered(sizes: tuple[int, ...]) -> dict[str, int]:
 def _plain(size: Any) -> Any:
     """NumPy's integers as Python's; symbolic sizes as they are."""
     return int(size) if isinstance(size, np.integer) else size
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _is_table(value: Any, rows: int, columns: int) -> bool:
+    """Whether it has so many rows of so many integers."""
+    if not isinstance(value, tuple) or len(value) != rows:
+        return False
+    return all(
+        isinstance(row, tuple) and len(row) == columns and all(type(x) is int and abs(x) < 2**63 for x in row)
+        for row in value
+    )
+
+
+def _named(precision: Any) -> Any:
+    """lax's precisions as their names, pairs of them as lists."""
+    if isinstance(precision, tuple):
+        return [_named(one) for one in precision]
+    return None if precision is None else precision.name
+
+
+def _precision(name: Any) -> Any:
+    """The way back from `_named`."""
+    if isinstance(name, tuple) and len(name) == 2:
+        return tuple(map(_precision, name))
+    if name is None:
+        return None
+    for kind in (lax.Precision, lax.DotAlgorithmPreset):
+        if isinstance(name, str) and name in kind.__members__:
+            return kind[name]
+    raise ValueError(f"no precision of lax: {name!r:.100}")
 
 
 def dilated(size: int, dilation: int) -> int:

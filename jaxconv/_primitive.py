@@ -4,9 +4,10 @@ All but how to compute it (the result's type, the derivatives, how it batches) i
 convolution, then put ours back. The derivatives and the batched forms of a convolution are convolutions again, so
 "putting ours back" is one rewriting rule:
 
-    lax's convolution, parameters p   ->   ours, parameters p and the algorithm that was asked for
+    lax's convolution, parameters p   ->   ours, parameters p and what was asked for
 
-The algorithm stays a request until the equation is lowered, when grad and vmap have made of it what it is going to be.
+What was asked for stays a request until the equation is lowered, when grad and vmap have made of it what it is going to
+be.
 """
 
 from collections.abc import Callable
@@ -24,17 +25,18 @@ from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._rewrite import Rule, rewrite
 from ._select import check_request, choose
+from ._settings import Request
 
 PARAMETERS = (
     "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
-    "precision preferred_element_type out_sharding algorithm"
+    "precision preferred_element_type out_sharding request"
 ).split()
 
 conv_p = Primitive("jaxconv")
 
 
 @cache
-def ours(request: str | None, strict: bool = False) -> Rule:
+def ours(request: Request, strict: bool = False) -> Rule:
     """The rule: lax's convolution becomes ours. A strict one raises where the request cannot be met."""
 
     def rule(equation: JaxprEqn) -> JaxprEqn:
@@ -43,22 +45,28 @@ def ours(request: str | None, strict: bool = False) -> Rule:
         if strict:
             lhs, rhs = (var.aval for var in equation.invars)
             check_request(request, Geometry.from_params(lhs, rhs, equation.params))
-        return equation.replace(primitive=conv_p, params={**equation.params, "algorithm": request})
+        return equation.replace(primitive=conv_p, params={**equation.params, "request": request})
 
     return rule
 
 
-def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
+def _computation(lhs, rhs, request, params, platform) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
     """What computes the convolution, chosen for what it has become, and whether that is lax's primitive.
 
     The operands are looked at for their shapes only.
     """
     geometry = Geometry.from_params(lhs, rhs, params)
-    name = choose(algorithm, geometry)
+    name = choose(request, geometry, platform).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
         return partial(lax_conv_p.bind, **params), True
-    if 0 in (*lhs.shape, *rhs.shape, geometry.macs):  # nothing to add up, and nothing to index into
-        return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype), False
+    return computed_by(name, geometry, request.settings.max_workspace_bytes), False
+
+
+def computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(lhs, rhs) -> out, all in the caller's layouts, by the algorithm of this name."""
+    convolve = ALGORITHMS[name].convolve
+    if not geometry.macs:  # nothing to add up, and nothing to index into
+        return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype)
 
     def compute(lhs, rhs):
         if jax.numpy.issubdtype(geometry.dtype, np.integer) and jax.numpy.iinfo(geometry.dtype).bits < 8:
@@ -66,20 +74,22 @@ def _computation(lhs, rhs, algorithm, params) -> tuple[Callable[[jax.Array, jax.
             byte = "int8" if jax.numpy.issubdtype(geometry.dtype, np.signedinteger) else "uint8"
             wide = None if geometry.out_dtype == geometry.dtype else geometry.out_dtype
             bytes_ = replace(geometry, dtype=byte, preferred_element_type=wide)
-            out = ALGORITHMS[name].convolve(lhs.astype(byte), rhs.astype(byte), bytes_).astype(geometry.out_dtype)
+            out = convolve(lhs.astype(byte), rhs.astype(byte), bytes_, max_workspace_bytes).astype(geometry.out_dtype)
         else:
-            out = ALGORITHMS[name].convolve(lhs, rhs, geometry)
+            out = convolve(lhs, rhs, geometry, max_workspace_bytes)
         promised = geometry.out_layout.shape, geometry.out_dtype
         if (out.shape, out.dtype.name) != promised:  # JAX would run on, with arrays that are not what they say
             raise TypeError(f"algorithm {name!r} gave {out.dtype.name}{list(out.shape)}, promised are {promised}")
         return out
 
-    return compute, False
+    return compute
 
 
-def _lower(context, lhs, rhs, *, algorithm, **params):
+def _lower(context, lhs, rhs, *, request, **params):
     lhs_aval, rhs_aval = context.avals_in
-    compute, is_lax = _computation(lhs_aval, rhs_aval, algorithm, params)
+    platforms = context.platforms or context.module_context.platforms
+    platform = platforms[0] if len(platforms) == 1 else "several"
+    compute, is_lax = _computation(lhs_aval, rhs_aval, request, params, platform)
     if not is_lax:
         # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
         # the algorithm from mixing them with arrays it makes.
@@ -97,35 +107,35 @@ def _bind_jitted(lhs, rhs, **params):
 def _evaluate(lhs, rhs, **params):
     # Under `jax.disable_jit` a jitted bind would come straight back here.
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-        compute, _ = _computation(lhs, rhs, params.pop("algorithm"), params)
+        compute, _ = _computation(lhs, rhs, params.pop("request"), params, jax.default_backend())
         return compute(lhs, rhs)
     return _bind_jitted(lhs, rhs, **params)
 
 
 @conv_p.def_effectful_abstract_eval
-def _abstract(lhs, rhs, *, algorithm, **params):
+def _abstract(lhs, rhs, *, request, **params):
     result = lax_conv_p.abstract_eval(lhs, rhs, **params)
     Geometry.from_params(lhs, rhs, params).check()
     return result
 
 
-def _transpose_lhs(cotangent, lhs, rhs, *, algorithm, **params):
+def _transpose_lhs(cotangent, lhs, rhs, *, request, **params):
     def transposed(cotangent, rhs):
         return jax.linear_transpose(lambda lhs: lax_conv_p.bind(lhs, rhs, **params), lhs.aval)(cotangent)[0]
 
-    return rewrite(transposed, ours(algorithm))(cotangent, rhs)
+    return rewrite(transposed, ours(request))(cotangent, rhs)
 
 
-def _transpose_rhs(cotangent, lhs, rhs, *, algorithm, **params):
+def _transpose_rhs(cotangent, lhs, rhs, *, request, **params):
     def transposed(cotangent, lhs):
         return jax.linear_transpose(lambda rhs: lax_conv_p.bind(lhs, rhs, **params), rhs.aval)(cotangent)[0]
 
-    return rewrite(transposed, ours(algorithm))(cotangent, lhs)
+    return rewrite(transposed, ours(request))(cotangent, lhs)
 
 
-def _batch(operands, axes, *, algorithm, **params):
+def _batch(operands, axes, *, request, **params):
     batched = jax.vmap(lambda lhs, rhs: lax_conv_p.bind(lhs, rhs, **params), in_axes=axes)
-    return rewrite(batched, ours(algorithm))(*operands), 0
+    return rewrite(batched, ours(request))(*operands), 0
 
 
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)

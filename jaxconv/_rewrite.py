@@ -7,7 +7,7 @@ their own jaxpr, with the equations in it exchanged.
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,32 +29,46 @@ def rewrite(f: Callable, rule: Rule) -> Callable:
     """
 
     def rewritten(*args, **kwargs):
-        leaves, structure = jax.tree.flatten((args, kwargs))
-        is_array = list(map(_is_array, leaves))
-        arrays = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if traced]
-        other = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if not traced]
-        result: list[Any] = []  # structure of the result and what in it is not an array
-
-        def on_arrays(*arrays):
-            args, kwargs = structure.unflatten(_merge(is_array, arrays, other))
-            out, out_structure = jax.tree.flatten(f(*args, **kwargs))
-            out_is_array = list(map(_is_array, out))
-            rest = [leaf for leaf, traced in zip(out, out_is_array, strict=True) if not traced]
-            result[:] = out_structure, out_is_array, rest
-            return [leaf for leaf, traced in zip(out, out_is_array, strict=True) if traced]
-
-        closed = jax.make_jaxpr(on_arrays)(*arrays)
-        out = eval_jaxpr(rewrite_jaxpr(closed.jaxpr, rule), closed.consts, *arrays)
-        out_structure, out_is_array, rest = result
-        return out_structure.unflatten(_merge(out_is_array, out, rest))
+        program = trace(f, args, kwargs)
+        out = eval_jaxpr(rewrite_jaxpr(program.closed.jaxpr, rule), program.closed.consts, *program.arrays)
+        return program.restore(out)
 
     return rewritten
+
+
+class Program(NamedTuple):
+    """A traced function: its jaxpr, the arrays it takes, and what makes its result of those it gives."""
+
+    closed: Any
+    arrays: list
+    restore: Callable[[list], Any]
+
+
+def trace(f: Callable, args: tuple, kwargs: dict[str, Any]) -> Program:
+    """The program of `f(*args, **kwargs)`, for arrays or `jax.ShapeDtypeStruct`s among the arguments."""
+    leaves, structure = jax.tree.flatten((args, kwargs))
+    is_array = list(map(_is_array, leaves))
+    arrays = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if traced]
+    other = [leaf for leaf, traced in zip(leaves, is_array, strict=True) if not traced]
+    result: list[Any] = []  # structure of the result and what in it is not an array
+
+    def on_arrays(*arrays):
+        args, kwargs = structure.unflatten(_merge(is_array, arrays, other))
+        out, out_structure = jax.tree.flatten(f(*args, **kwargs))
+        out_is_array = list(map(_is_array, out))
+        rest = [leaf for leaf, traced in zip(out, out_is_array, strict=True) if not traced]
+        result[:] = out_structure, out_is_array, rest
+        return [leaf for leaf, traced in zip(out, out_is_array, strict=True) if traced]
+
+    closed = jax.make_jaxpr(on_arrays)(*arrays)
+    out_structure, out_is_array, rest = result
+    return Program(closed, arrays, lambda out: out_structure.unflatten(_merge(out_is_array, out, rest)))
 
 
 def _is_array(leaf: Any) -> bool:
     if isinstance(leaf, (np.ndarray, np.generic)):
         return leaf.dtype.kind not in "OSUmM"  # objects, strings and dates are no business of JAX
-    return isinstance(leaf, jax.Array)
+    return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
 
 
 def _merge(is_array, arrays, other) -> list:

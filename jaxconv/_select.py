@@ -1,27 +1,88 @@
-"""Which algorithm computes a convolution."""
+"""Which algorithm computes a convolution, and why."""
 
+from typing import NamedTuple
+
+import jax
+
+from . import _cost
+from ._accuracy import ACCURACIES
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
+from ._settings import Request, Settings
 
 
-def choose(request: str | None, geometry: Geometry) -> str:
-    """The algorithm asked for if it can do this convolution, else "xla", which can do all that lax can.
+class Choice(NamedTuple):
+    """An algorithm, and in words what made the choice."""
+
+    algorithm: str
+    why: str
+
+
+def choose(request: Request, geometry: Geometry, platform: str) -> Choice:
+    """The algorithm asked for, else the plan's, else the cost model's, else "xla", which can do all that lax can.
 
     A request is made for a convolution and then meets its derivatives and batched forms as well; for one of those that
     it cannot do, falling back is what the caller wants.
     """
-    return request if request is not None and not ALGORITHMS[request].unsupported(geometry) else "xla"
+    settings = request.settings
+    if request.algorithm is not None:
+        if reason := ALGORITHMS[request.algorithm].unsupported(geometry, settings.max_workspace_bytes):
+            return Choice("xla", f"{request.algorithm} was asked for, but {reason}")
+        return Choice(request.algorithm, "asked for")
+    if settings.plan is not None:
+        planned = settings.plan.algorithm(geometry)
+        if planned is not None and not refusal(planned, geometry, settings):
+            return Choice(planned, "plan")
+    return choose_by_cost(geometry, settings, platform)
 
 
-def check_request(request: str | None, geometry: Geometry | None = None) -> None:
+def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Choice:
+    """By predicted time, where there are predictions: for the platforms and types that were measured."""
+    if platform == "cuda" and not jax.numpy.issubdtype(geometry.dtype, jax.numpy.inexact):
+        return Choice("im2col", "XLA has no convolution of integers for CUDA")
+    if platform != "cpu" or geometry.is_symbolic or not geometry.macs:
+        return Choice("xla", "nothing to choose by: not measured")
+    times = predictions(geometry, settings)
+    if "xla" not in times:
+        return Choice("xla", f"no measurements of {geometry.dtype}")
+    best = min(times, key=times.__getitem__)
+    if times[best] * _cost.MARGIN >= times["xla"]:
+        return Choice("xla", "nothing is predicted to be much faster")
+    return Choice(best, f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla")
+
+
+def predictions(geometry: Geometry, settings: Settings) -> dict[str, float]:
+    """Algorithm -> predicted seconds on this machine's CPU, of those that may be taken."""
+    times = {}
+    for name in ALGORITHMS:
+        if not refusal(name, geometry, settings) and (seconds := _cost.predict(name, geometry)) is not None:
+            times[name] = seconds
+    return times
+
+
+def refusal(name: str, geometry: Geometry, settings: Settings) -> str:
+    """Why the algorithm may not be taken under these settings, or ""."""
+    if name == "xla":
+        return ""
+    if name not in ACCURACIES[settings.accuracy]:
+        return f"its error is not within what {settings.accuracy!r} allows"
+    if reason := ALGORITHMS[name].unsupported(geometry, settings.max_workspace_bytes):
+        return reason
+    needed = ALGORITHMS[name].workspace(geometry, settings.max_workspace_bytes) if geometry.macs else 0
+    bound = settings.max_workspace_bytes
+    return f"it needs {needed} bytes of workspace, and may take {bound}" if needed > bound else ""
+
+
+def check_request(request: Request, geometry: Geometry | None = None) -> None:
     """ValueError unless the request names an algorithm and that can do the convolution, as the caller wrote it."""
-    if request is None:
+    name = request.algorithm
+    if name is None:
         return
-    if request not in ALGORITHMS:
+    if name not in ALGORITHMS:
         names = ", ".join(map(repr, ALGORITHMS))
-        raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {request!r}")
+        raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {name!r}")
     if geometry is None:
         return
     geometry.check()
-    if reason := ALGORITHMS[request].unsupported(geometry):
-        raise ValueError(f"conv_general_dilated algorithm {request!r} cannot do this convolution: {reason}; {geometry}")
+    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.max_workspace_bytes):
+        raise ValueError(f"conv_general_dilated algorithm {name!r} cannot do this convolution: {reason}; {geometry}")

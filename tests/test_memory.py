@@ -80,7 +80,7 @@ def needed(layer, layout, dtype, algorithm, role="forward"):
     f, *operands = roles[role]
     f = jaxconv.accelerate(f, algorithm=algorithm)
     equation = next(eqn for eqn in jax.make_jaxpr(f)(*operands).eqns if eqn.primitive is conv_p)
-    params = {name: value for name, value in equation.params.items() if name != "algorithm"}
+    params = {name: value for name, value in equation.params.items() if name != "request"}
     if ALGORITHMS[algorithm].unsupported(
         Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, params)
     ):

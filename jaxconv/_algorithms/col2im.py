@@ -53,6 +53,8 @@ def workspace(geometry: Geometry) -> int:
 
 def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
+    if geometry.few_positions:
+        return "it is for few taps and many positions, not for weight gradients"
     if geometry.groups > 1:
         return f"it multiplies the channels of one group, and there are {geometry.groups}"
     if written_out.padded_axes(replace(geometry, in_channels=1)) < 0:

@@ -40,7 +40,7 @@ def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) ->
     """`f` with its convolution done by the named algorithm. CannotError where that would fall back to another one."""
     replaced = accelerate(f, algorithm=name)
     equations = [eqn for eqn in jax.make_jaxpr(replaced)(*structs).eqns if eqn.primitive.name == "jaxconv"]
-    assert len(equations) == 1 and equations[0].params["algorithm"] == name
+    assert len(equations) == 1 and equations[0].params["request"].algorithm == name
     lhs, rhs = (var.aval for var in equations[0].invars)
     if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params)):
         raise CannotError(reason)

@@ -1,13 +1,14 @@
 """What a committed figure must be read with."""
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 import subprocess
 from pathlib import Path
 
 import jax
+
+from .._machine import cores, processor, version
 
 PACKAGE = Path(__file__).parent.parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
@@ -21,7 +22,7 @@ def environment() -> dict[str, str | int | None]:
         **{name: version(name) for name in ("jax", "jaxlib", "numpy", "torch")},
         "python": platform.python_version(),
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "device": jax.devices()[0].device_kind,
         "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
     }
@@ -45,25 +46,6 @@ def source() -> str:
         if path.relative_to(PACKAGE).parts[0] not in ("_bench", "_demo", "testing", "__main__.py"):
             code.update(path.read_bytes())
     return code.hexdigest()[:12]
-
-
-def version(package: str) -> str | None:
-    """As installed, None if it is not."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def processor() -> str:
-    """Its name as the system gives it."""
-    table = Path("/proc/cpuinfo")
-    if table.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in table.read_text().splitlines() if line.startswith("model name")
-        ]
-        return names[0] if names else platform.machine()
-    return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

@@ -1,10 +1,10 @@
 """The file of results: written whole after each job, taken up again where it ended."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from .._files import write_atomically
 from .job import Job
 
 Row = dict[str, Any]
@@ -35,10 +35,7 @@ class Results:
         """A row a line. Whoever reads the file meanwhile, or stops this, has the old one or the new one."""
         lines = ",\n".join(json.dumps(row) for row in self.rows.values())
         header = json.dumps(self.header, indent=1).removesuffix("\n}")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        unfinished.write_text(f'{header},\n "rows": [\n{lines}\n]}}\n')
-        os.replace(unfinished, self.path)
+        write_atomically(self.path, f'{header},\n "rows": [\n{lines}\n]}}\n')
 
 
 def identity(row: Row) -> str:

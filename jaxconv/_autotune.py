@@ -1,0 +1,141 @@
+"""Measure which algorithm is fastest for each convolution of a program, here."""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+
+from ._algorithms import ALGORITHMS
+from ._collect import convolutions
+from ._geometry import Geometry
+from ._machine import conditions
+from ._plan import Plan, Tuned
+from ._primitive import computed_by
+from ._sampled import random_operands, sampled_error
+from ._select import predictions, refusal
+from ._settings import Settings, changed
+
+ROUNDS = 3  # over the candidates, which take turns
+ROUND_SECONDS = 0.03  # for each candidate in each round
+MOST_CALLS = 50  # in a round
+HOPELESS = 20.0  # times the fastest prediction: not tried
+SLOW = 4.0  # times the fastest first call: timed no further
+
+
+def autotune(
+    f: Callable,
+    *args: Any,
+    seconds: float = 120.0,
+    accuracy: str | None = None,
+    max_workspace_bytes: int | None = None,
+    progress: bool | None = None,
+    **kwargs: Any,
+) -> Plan:
+    """Time every algorithm that can do them on each distinct convolution in `f(*args, **kwargs)`, on this device.
+
+    `f` itself is traced, not run: random data of the same shapes and types stand in for its own. Give it the whole
+    training step, so that the backward convolutions are in it.
+
+    Args:
+      f: any function, with lax's convolutions or jaxconv's in it.
+      *args, **kwargs: its arguments; `jax.ShapeDtypeStruct`s do for arrays.
+      seconds: to spend in all. Convolutions that there is no time for are left to the cost model, with a warning.
+      accuracy, max_workspace_bytes: as in `policy`, for the candidates; the plan keeps them.
+      progress: whether to show a bar; None shows one on a terminal, if `rich` is installed.
+
+    Returns:
+      The plan. After an interruption (Ctrl-C) that of the convolutions measured so far, with a warning.
+
+    Raises:
+      ValueError: for an unknown accuracy or a negative `max_workspace_bytes`.
+      ImportError: for `progress=True` without `rich`.
+
+    >>> import jax, jax.numpy as jnp, jaxconv
+    >>> def f(image, kernel):
+    ...     return jax.lax.conv(image, kernel, (1, 1), "SAME")
+    >>> plan = jaxconv.autotune(f, jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), seconds=5, progress=False)
+    >>> [tuned] = plan.convolutions.values()
+    >>> tuned.algorithm in tuned.seconds
+    True
+    """
+    settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
+    found = dict.fromkeys(each.geometry for each in convolutions(f, *args, **kwargs))
+    todo = [geometry for geometry in found if geometry.macs and not geometry.is_symbolic]
+    measured: dict[Geometry, Tuned] = {}
+    deadline = time.monotonic() + seconds
+    why = ""
+    try:
+        with _bar(len(todo), progress) as advance:
+            for geometry in todo:
+                if time.monotonic() > deadline:
+                    why = f"{seconds:g} seconds are over"
+                    break
+                measured[geometry] = tune(geometry, settings)
+                advance()
+    except KeyboardInterrupt:
+        why = "interrupted"
+    if why:
+        left = len(todo) - len(measured)
+        warnings.warn(f"autotune: {why}, {left} of {len(todo)} convolutions are left to the cost model", stacklevel=2)
+    return Plan(conditions(), measured, settings.accuracy, settings.max_workspace_bytes)
+
+
+def tune(geometry: Geometry, settings: Settings) -> Tuned:
+    """One convolution, by all algorithms that may be taken and are not hopeless."""
+    lhs, rhs = random_operands(geometry)
+    on_device = jax.device_put((lhs, rhs))
+    calls, errors, first = {}, {}, {}
+    for name in candidates(geometry, settings):
+        compute = computed_by(name, geometry, settings.max_workspace_bytes)
+        compiled = jax.jit(compute).lower(*on_device).compile()
+        out = jax.block_until_ready(compiled(*on_device))
+        errors[name] = sampled_error(out, lhs, rhs, geometry)
+        calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(*on_device))
+        first[name] = _clocked(calls[name])
+    times = {name: [seconds] for name, seconds in first.items()}
+    fast = [name for name, seconds in first.items() if seconds <= SLOW * min(first.values())]
+    for turn in range(ROUNDS):
+        for name in fast[turn % len(fast) :] + fast[: turn % len(fast)]:
+            taken = [_clocked(calls[name])]
+            while sum(taken) < ROUND_SECONDS and len(taken) < MOST_CALLS:
+                taken.append(_clocked(calls[name]))
+            times[name] += taken
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    return Tuned(min(medians, key=medians.__getitem__), medians, errors)
+
+
+def candidates(geometry: Geometry, settings: Settings) -> list[str]:
+    """Lax's own first, then the others, but for those that are predicted to take many times as long as the best."""
+    predicted = predictions(geometry, settings)
+    least = min(predicted.values(), default=0.0)
+    able = [name for name in ALGORITHMS if name not in ("xla", "naive") and not refusal(name, geometry, settings)]
+    return ["xla", *(name for name in able if predicted.get(name, 0.0) <= HOPELESS * least or not least)]
+
+
+def _clocked(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _bar(total: int, wanted: bool | None) -> Iterator[Callable[[], None]]:
+    """A progress bar, or nothing; the function that moves it."""
+    try:
+        from rich.console import Console
+        from rich.progress import Progress
+    except ImportError:
+        if wanted:
+            raise ImportError("the progress bar needs rich: pip install 'jaxconv[tools]'") from None
+        wanted = False
+    if wanted is False:
+        yield lambda: None
+        return
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not (wanted or console.is_terminal)) as progress:
+        task = progress.add_task("autotune", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,55 @@
+"""The plan that a user keeps: one file for each device and version, in the platform's cache directory."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from ._machine import conditions
+from ._plan import Plan
+
+
+def default_plan_path() -> Path:
+    """Where the plan of this device, these versions and this number of threads is kept."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        raise ImportError("the default plan needs platformdirs: pip install 'jaxconv[tools]'") from None
+    key = hashlib.sha256(json.dumps(conditions(), sort_keys=True).encode()).hexdigest()[:16]
+    return user_cache_path("jaxconv", appauthor=False) / f"plan-{key}.json"
+
+
+def load_default_plan() -> Plan:
+    """The plan that `save_default_plan` kept for this device, versions and number of threads, or an empty one.
+
+    Raises:
+      PlanError: if the file is damaged; the message names it.
+      ImportError: without `platformdirs` and `filelock`.
+
+    >>> import jaxconv
+    >>> with jaxconv.load_default_plan():
+    ...     pass  # convolutions that were tuned earlier take what was fastest
+    """
+    path = default_plan_path()
+    return Plan.load(path) if path.exists() else Plan(conditions(), {})
+
+
+def save_default_plan(plan: Plan) -> Path:
+    """Merge the plan into the one that is kept, its choices before those there, and return the file's path.
+
+    The file is read, merged and replaced under a lock: processes that tune at once lose nothing of each other's.
+
+    Raises:
+      PlanError: if the file there is damaged. It is left as it is.
+      ValueError: if the plan was made under other conditions than the one there.
+      ImportError: without `platformdirs` and `filelock`.
+    """
+    try:
+        from filelock import FileLock
+    except ImportError:
+        raise ImportError("the default plan needs filelock: pip install 'jaxconv[tools]'") from None
+    path = default_plan_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        kept = Plan.load(path) | plan if path.exists() else plan
+        kept.save(path)
+    return path

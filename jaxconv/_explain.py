@@ -1,0 +1,216 @@
+"""What would run, why, and at what cost."""
+
+import html
+import io
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ._accuracy import ERROR_FACTOR
+from ._algorithms import ALGORITHMS
+from ._collect import convolutions
+from ._geometry import Geometry
+from ._select import choose, predictions, refusal
+from ._settings import Request, changed
+
+COLUMNS = ("#", "role", "convolution", "algorithm", "why", "ms", "Gflop", "MB", "workspace", "error", "slower, ms")
+
+
+class Explained(NamedTuple):
+    """One convolution of a program.
+
+    Attributes:
+      geometry: what it computes.
+      role: "forward", "input gradient" or "weight gradient", as far as its layout tells.
+      times: how often it runs each time the program does.
+      algorithm, why: what was chosen and in words what for.
+      predicted: algorithm -> seconds by the cost model, of all that have a prediction.
+      measured: algorithm -> seconds as the plan in use has them.
+      rejected: algorithm -> why it is not the one.
+      flops: of one run, two for each multiply-add.
+      bytes: of operands and result.
+      workspace: bytes that the algorithm takes beside those, as it estimates them.
+      error_factor: the bound on its error, as a multiple of that of a direct sum.
+    """
+
+    geometry: Geometry
+    role: str
+    times: int
+    algorithm: str
+    why: str
+    predicted: dict[str, float]
+    measured: dict[str, float]
+    rejected: dict[str, str]
+    flops: int
+    bytes: int
+    workspace: int
+    error_factor: float
+
+    @property
+    def seconds(self) -> float | None:
+        """Of one run: measured, or predicted, or unknown."""
+        return self.measured.get(self.algorithm, self.predicted.get(self.algorithm))
+
+    def slower(self) -> list[tuple[str, float]]:
+        """The algorithms that could be taken, with their seconds, fastest first."""
+        times = {
+            name: seconds for name, seconds in {**self.predicted, **self.measured}.items() if name in self.rejected
+        }
+        return sorted(times.items(), key=lambda item: item[1])
+
+
+class Explanation(NamedTuple):
+    """Every convolution of a program, in order. It prints as a table, also in notebooks; `details` has all reasons.
+
+    Attributes:
+      rows: the convolutions.
+    """
+
+    rows: tuple[Explained, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all convolutions together, as far as they are measured or predicted."""
+        return sum(row.times * (row.seconds or 0.0) for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        """Of all convolutions together."""
+        return sum(row.times * row.flops for row in self.rows)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """A line of words for each row, then the totals; `COLUMNS` are the names."""
+        lines = [
+            (
+                f"{number}" + (f" x {row.times}" if row.times > 1 else ""),
+                row.role,
+                row.geometry.describe(),
+                row.algorithm,
+                row.why,
+                _milliseconds(row.seconds) + ("" if row.measured or row.seconds is None else " predicted"),
+                f"{row.flops / 1e9:.3g}",
+                f"{row.bytes / 1e6:.3g}",
+                f"{row.workspace / 2**20:.3g} MiB",
+                f"{row.error_factor:g}",
+                ", ".join(f"{name} {_milliseconds(seconds)}" for name, seconds in row.slower()),
+            )
+            for number, row in enumerate(self.rows, 1)
+        ]
+        runs = sum(row.times for row in self.rows)
+        moved = sum(row.times * row.bytes for row in self.rows)
+        most = max((row.workspace for row in self.rows), default=0)
+        total = (f"{runs}", "", "all", "", "", _milliseconds(self.seconds), f"{self.flops / 1e9:.3g}")
+        return [*lines, (*total, f"{moved / 1e6:.3g}", f"{most / 2**20:.3g} MiB", "", "")]
+
+    def __str__(self) -> str:
+        try:
+            from rich.console import Console
+            from rich.table import Table
+        except ImportError:
+            raise ImportError("a printed table needs rich: pip install 'jaxconv[tools]'") from None
+        table = Table(*COLUMNS)
+        *lines, total = self.table()
+        for line in lines:
+            table.add_row(*line)
+        table.add_section()
+        table.add_row(*total)
+        text = io.StringIO()
+        Console(file=text, width=200).print(table)
+        return text.getvalue().rstrip("\n")
+
+    def details(self) -> str:
+        """Of each convolution, why every other algorithm is not the one."""
+        blocks = []
+        for number, row in enumerate(self.rows, 1):
+            head = f"{number} {row.role} {row.geometry.describe()}: {row.algorithm}, {row.why}"
+            blocks.append("\n".join([head, *(f"    {name}: {reason}" for name, reason in row.rejected.items())]))
+        return "\n".join(blocks)
+
+    def _repr_html_(self) -> str:
+        def row(cells, kind: str) -> str:
+            return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+        *lines, total = self.table()
+        body = "\n".join(row(line, "td") for line in lines)
+        return f"<table>\n{row(COLUMNS, 'th')}\n{body}\n{row(total, 'th')}\n</table>"
+
+    def plot(self, axes: Any = None) -> Any:
+        """Bars of the time of each convolution, by what was chosen and by lax's own, on matplotlib `axes` (new ones
+        if None), which are returned.
+
+        Raises:
+          ImportError: without matplotlib.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError:
+            raise ImportError("a plot needs matplotlib: pip install 'jaxconv[tools]'") from None
+        if axes is None:
+            _, axes = plt.subplots(figsize=(8, 1 + 0.3 * len(self.rows)), layout="constrained")
+        names = [f"{i} {row.geometry.describe()}, {row.role}, {row.algorithm}" for i, row in enumerate(self.rows, 1)]
+        places = range(len(self.rows))
+        xla = [1e3 * row.times * row.measured.get("xla", row.predicted.get("xla", 0.0)) for row in self.rows]
+        axes.barh([place - 0.2 for place in places], xla, 0.4, label="xla", color="lightgray")
+        ours = [1e3 * row.times * (row.seconds or 0.0) for row in self.rows]
+        axes.barh([place + 0.2 for place in places], ours, 0.4, label="chosen")
+        axes.set_yticks(list(places), names)
+        axes.invert_yaxis()
+        axes.set_xlabel("ms")
+        axes.legend()
+        return axes
+
+
+def explain(
+    f: Callable, *args: Any, accuracy: str | None = None, max_workspace_bytes: int | None = None, **kwargs: Any
+) -> Explanation:
+    """Which algorithm every convolution in `f(*args, **kwargs)` would take under `accelerate`, and why.
+
+    `f` is traced, not run. What its convolutions were asked to go by holds; lax's own go by what is current here.
+
+    Args:
+      f: any function, with lax's convolutions or jaxconv's in it.
+      *args, **kwargs: its arguments; `jax.ShapeDtypeStruct`s do for arrays.
+      accuracy, max_workspace_bytes: as in `policy`, for those of lax.
+
+    Returns:
+      The explanation: `print` it, `plot` it, or read its `rows`.
+
+    >>> import jax, jax.numpy as jnp, jaxconv
+    >>> def f(image, kernel):
+    ...     return jax.lax.conv(image, kernel, (1, 1), "SAME")
+    >>> explanation = jaxconv.explain(f, jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)))
+    >>> [row.geometry.describe() for row in explanation.rows]
+    ['1x8x8 3->4 3x3']
+    """
+    settings = changed(accuracy, max_workspace_bytes)
+    rows = []
+    for found in convolutions(f, *args, **kwargs):
+        rows.append(explained(found.geometry, found.role, found.times, found.request or Request(None, settings)))
+    return Explanation(tuple(rows))
+
+
+def explained(geometry: Geometry, role: str, times: int, request: Request) -> Explained:
+    """The row of one convolution."""
+    g, settings = geometry, request.settings
+    choice = choose(request, g, jax.default_backend())
+    cost = predictions(g, settings) if g.macs and not g.is_symbolic and jax.default_backend() == "cpu" else {}
+    tuned = settings.plan.convolutions.get(g) if settings.plan else None
+    measured = dict(tuned.seconds) if tuned else {}
+    rejected = {}
+    for name in ALGORITHMS:
+        if name != choice.algorithm:
+            seconds, kind = measured.get(name, cost.get(name)), "measured" if name in measured else "predicted"
+            slower = f"{_milliseconds(seconds)} ms {kind}" if seconds is not None else "not measured"
+            rejected[name] = refusal(name, g, settings) or slower
+    shapes = ((g.lhs_layout, g.dtype), (g.rhs_layout, g.dtype), (g.out_layout, g.out_dtype))
+    moved = sum(prod(layout.shape) * jnp.dtype(dtype).itemsize for layout, dtype in shapes)
+    workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.max_workspace_bytes) if g.macs else 0
+    factor = ERROR_FACTOR[choice.algorithm]
+    return Explained(g, role, times, *choice, cost, measured, rejected, 2 * g.macs, moved, workspace, factor)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{1e3 * seconds:.3g}"

@@ -1,0 +1,43 @@
+"""What measured times hold for: device, versions, threads."""
+
+import importlib.metadata
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+def cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def processor() -> str:
+    """Its name as the system gives it."""
+    table = Path("/proc/cpuinfo")
+    if table.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in table.read_text().splitlines() if line.startswith("model name")
+        ]
+        return names[0] if names else platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def version(package: str) -> str | None:
+    """As installed, None if it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def conditions() -> dict[str, Any]:
+    """Those under which measured times, and so a choice made by them, can be expected again."""
+    device = jax.devices()[0]
+    name = processor() if device.platform == "cpu" else device.device_kind
+    versions = {package: version(package) or "" for package in ("jax", "jaxlib")}
+    return {"platform": device.platform, "device": name, "threads": cores(), **versions}

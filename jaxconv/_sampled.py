@@ -1,0 +1,58 @@
+"""How far some of a convolution's results are from the exact ones: for arrays too large to check them all."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ._geometry import Geometry
+
+RESULTS = 200
+
+
+def random_operands(geometry: Geometry, seed: int = 0) -> tuple[NDArray, NDArray]:
+    """lhs and rhs in the caller's layouts and type: normally distributed, or small whole numbers."""
+    rng, operands = np.random.default_rng(seed), []
+    for shape in (geometry.lhs_layout.shape, geometry.rhs_layout.shape):
+        dtype = jnp.dtype(geometry.dtype)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            values = rng.standard_normal(shape, "float32") + 1j * rng.standard_normal(shape, "float32")
+        elif jnp.issubdtype(dtype, jnp.floating):
+            values = rng.standard_normal(shape, "float32")
+        else:
+            values = rng.integers(0, 2, shape, "int8")
+        operands.append(values.astype(dtype))
+    return operands[0], operands[1]
+
+
+def sampled_error(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> float:
+    """The largest |out - exact| of some results, in units of eps times the same sum of magnitudes.
+
+    Exact results are sums in float64 (complex128). Of whole numbers the largest difference itself is given.
+    """
+    g, rng = geometry, np.random.default_rng(seed)
+    left, right, got = (
+        np.asarray(array).reshape(layout.split).transpose(layout.order)
+        for array, layout in ((lhs, g.lhs_layout), (rhs, g.rhs_layout), (out, g.out_layout))
+    )
+    inexact = jnp.issubdtype(got.dtype, jnp.inexact)
+    kind = np.complex128 if jnp.issubdtype(got.dtype, jnp.complexfloating) else np.float64
+    eps, worst = float(jnp.finfo(got.dtype).eps) if inexact else 1.0, 0.0
+    for _ in range(min(RESULTS, got.size)):
+        n, *s, group, o = (int(rng.integers(size)) for size in got.shape)
+        # Along each axis: the taps that meet an element, and the elements they meet.
+        taps, pixels = [], []
+        for i, position in enumerate(s):
+            at = position * g.strides[i] + np.arange(g.kernel[i]) * g.rhs_dilation[i] - g.padding[i][0]
+            met = (at >= 0) & (at % g.lhs_dilation[i] == 0) & (at // g.lhs_dilation[i] < g.spatial[i])
+            taps.append(np.flatnonzero(met))
+            pixels.append(at[met] // g.lhs_dilation[i])
+        inputs = left[n][(*np.ix_(*pixels), group)] if s else left[n, group]
+        weights = right[(*np.ix_(*taps), slice(None), group, o)] if s else right[:, group, o]
+        products = inputs.astype(kind) * weights.astype(kind)
+        magnitude = np.abs(products).sum() if inexact else 1.0
+        off = abs(kind(got[(n, *s, group, o)]) - products.sum())
+        if off:
+            worst = max(worst, float(off / (eps * magnitude)) if magnitude else np.inf)
+    return worst

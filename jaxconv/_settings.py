@@ -1,0 +1,102 @@
+"""What holds for all convolutions that do not say otherwise: accuracy, memory, and the plan in use.
+
+The settings are a JAX user context: functions under `jax.jit` are traced anew where they differ, so that no choice
+outlives the settings it was made under, and each thread has its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+
+from ._accuracy import ACCURACIES
+from ._algorithm import MAX_WORKSPACE_BYTES
+
+if TYPE_CHECKING:
+    from ._plan import Plan
+
+
+class Settings(NamedTuple):
+    """What the chooser goes by.
+
+    Attributes:
+      accuracy: "strict", "default" or "fast".
+      max_workspace_bytes: how much an algorithm may take beside operands and result.
+      plan: whose choices come before the cost model's.
+    """
+
+    accuracy: str = "default"
+    max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+    plan: "Plan | None" = None
+
+
+class Request(NamedTuple):
+    """What one convolution, and all that it becomes under transformations, was asked to go by."""
+
+    algorithm: str | None
+    settings: Settings
+
+    def __repr__(self) -> str:  # in printed programs
+        plan = self.settings.plan
+        words = [self.algorithm or "chosen", self.settings.accuracy, f"{self.settings.max_workspace_bytes} bytes"]
+        return f"<{', '.join(words + ([f'plan of {len(plan.convolutions)}'] if plan else []))}>"
+
+
+_context = jax.make_user_context(Settings())
+
+
+def current() -> Settings:
+    """The settings of this thread, here."""
+    return _context.value
+
+
+def using(settings: Settings) -> Any:
+    """A context in which these are current."""
+    return _context(settings)
+
+
+def changed(accuracy: str | None, max_workspace_bytes: int | None) -> Settings:
+    """The current settings with what is not None in place of theirs, checked."""
+    settings = current()
+    if accuracy is not None:
+        if accuracy not in list(ACCURACIES):
+            raise ValueError(f"accuracy must be one of {', '.join(map(repr, ACCURACIES))}, got {accuracy!r}")
+        settings = settings._replace(accuracy=accuracy)
+    if max_workspace_bytes is not None:
+        if not isinstance(max_workspace_bytes, int) or isinstance(max_workspace_bytes, bool) or max_workspace_bytes < 0:
+            raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {max_workspace_bytes!r}")
+        settings = settings._replace(max_workspace_bytes=max_workspace_bytes)
+    return settings
+
+
+@contextmanager
+def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = None) -> Iterator[None]:
+    """A context in which convolutions that do not say otherwise are chosen for this accuracy and memory.
+
+    Args:
+      accuracy: "strict": direct sums only, each result within the bound of a direct sum of its own products.
+        "default": also `"winograd2"` and `"karatsuba"`, whose error on data without large differences between
+        neighbours is at most 8 times that of a direct sum. "fast": also `"winograd4"` and `"fft"`, whose error is
+        small next to the largest results only. None keeps what is current.
+      max_workspace_bytes: memory beside operands and result that an algorithm may take, 16 MiB unless changed. What
+        lax's own convolution takes cannot be bounded. None keeps what is current.
+
+    Infinities and NaNs in the input: under "strict" they reach the results whose sums they are part of and no others.
+    Algorithms of "default" mix neighbouring inputs first, so that results next to those become NaN as well, as far as
+    a tile of two results along each axis (`"winograd2"`), or anywhere in the image (`"karatsuba"`); those of "fast" may
+    make all of an image NaN (`"fft"`).
+
+    Functions that were compiled under other settings are compiled anew.
+
+    Raises:
+      ValueError: for values that are none of these.
+
+    >>> import jax, jax.numpy as jnp, jaxconv
+    >>> with jaxconv.policy(accuracy="strict", max_workspace_bytes=2**20):
+    ...     out = jaxconv.conv_general_dilated(jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME")
+    >>> out.shape
+    (1, 4, 8, 8)
+    """
+    with using(changed(accuracy, max_workspace_bytes)):
+        yield

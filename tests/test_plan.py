@@ -1,0 +1,363 @@
+"""Plans: what autotune measures, how files of them are kept and refused, and what holds inside one."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxconv
+from jaxconv import _autotune, _default_plan
+from jaxconv._collect import convolutions
+from jaxconv._geometry import Geometry, geometry_of
+from jaxconv._machine import conditions
+from jaxconv._plan import Plan, PlanError, Tuned
+from jaxconv._sampled import random_operands, sampled_error
+from jaxconv.testing import DTYPES, problems
+
+LHS, RHS = jnp.ones((2, 3, 8, 8), "float32"), jnp.ones((4, 3, 3, 3), "float32")
+
+
+def conv(lhs, rhs):
+    return jax.lax.conv(lhs, rhs, (1, 1), "SAME")
+
+
+def step(lhs, rhs):
+    return jax.value_and_grad(lambda rhs: (conv(jnp.tanh(conv(lhs, rhs)[:, :3]), rhs) ** 2).sum())(rhs)
+
+
+def plan_of(algorithm, *shapes, **more):
+    """A plan that takes the algorithm for the forward convolution."""
+    geometry = geometry_of(*(shapes or (LHS, RHS)), (1, 1), "SAME")
+    return Plan(conditions(), {geometry: Tuned(algorithm, {algorithm: 1e-6, "xla": 1e-5}, {algorithm: 1.0})}, **more)
+
+
+def ran(f, *args):
+    """The algorithms that lowering `f` ran."""
+    with pytest.MonkeyPatch.context() as patch:
+        names = []
+        for name, algorithm in jaxconv.ALGORITHMS.items():
+
+            def convolve(*operands, name=name, algorithm=algorithm):
+                names.append(name)
+                return algorithm.convolve(*operands)
+
+            patch.setitem(jaxconv.ALGORITHMS, name, algorithm._replace(convolve=convolve))
+        jax.jit(lambda *args: f(*args)).lower(*args)
+    return names or ["xla"]
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    return jaxconv.autotune(step, LHS, RHS, seconds=60, progress=False)
+
+
+def test_autotune_measures_each_distinct_convolution_once(tuned):
+    found = convolutions(step, LHS, RHS)
+    assert len(found) == 5 and {each.role for each in found} == {"forward", "input gradient", "weight gradient"}
+    assert set(tuned.convolutions) == {each.geometry for each in found} and len(tuned.convolutions) < len(found)
+    for each in tuned.convolutions.values():
+        assert "xla" in each.seconds and set(each.seconds) == set(each.errors)
+        assert each.seconds[each.algorithm] == min(each.seconds.values())
+        assert all(error < 10 for error in each.errors.values())
+
+
+def test_in_a_plan_results_stay(tuned):
+    expected = jax.jit(step)(LHS, RHS)
+    with tuned:
+        jax.tree.map(
+            lambda got, want: np.testing.assert_allclose(got, want, 1e-4),
+            jax.jit(jaxconv.accelerate(step))(LHS, RHS),
+            expected,
+        )
+
+
+def test_entering_and_leaving_retraces():
+    f = jax.jit(jaxconv.accelerate(conv))
+    seen = []
+    for algorithm in ("im2col", "kn2row"):
+        with plan_of(algorithm):
+            seen.append(ran(f, LHS, RHS))
+            f(LHS, RHS)
+    assert seen == [["im2col"], ["kn2row"]]
+    assert ran(jaxconv.accelerate(conv), LHS, RHS) == ran(f, LHS, RHS)
+
+
+def test_an_eager_call_goes_by_the_plan():
+    plan = plan_of("im2col")
+    with plan:
+        assert ran(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME"), LHS, RHS) == ["im2col"]
+        assert jaxconv.conv_general_dilated(LHS, RHS, (1, 1), "SAME").shape == (2, 4, 8, 8)
+
+
+def test_inside_another_plan_the_inner_one_goes_first():
+    small = jnp.ones((1, 3, 5, 5), "float32")
+    outer, inner = plan_of("im2col") | plan_of("im2col", small, RHS), plan_of("kn2row")
+    f = jaxconv.accelerate(conv)
+    with outer:
+        with inner:
+            assert ran(f, LHS, RHS) == ["kn2row"]
+            assert ran(f, small, RHS) == ["im2col"]
+        assert ran(f, LHS, RHS) == ["im2col"]
+
+
+def test_one_plan_can_be_entered_twice_and_errors_leave_it():
+    plan, f = plan_of("im2col"), jaxconv.accelerate(conv)
+    before = ran(f, LHS, RHS)
+    with pytest.raises(ZeroDivisionError), plan, plan:
+        assert ran(f, LHS, RHS) == ["im2col"]
+        raise ZeroDivisionError
+    assert ran(f, LHS, RHS) == before
+
+
+def test_each_thread_has_its_own():
+    plans = {name: plan_of(name) for name in ("im2col", "kn2row", "naive")}
+    shared, got, barrier = plan_of("slabs"), {}, threading.Barrier(3)
+
+    def work(name):
+        f = jaxconv.accelerate(conv)
+        with shared, plans[name]:
+            barrier.wait()
+            got[name] = jaxconv.explain(f, LHS, RHS).rows[0].algorithm
+            barrier.wait()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in plans]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert got == {name: name for name in plans}
+
+
+def test_the_gradients_go_by_the_plan_too():
+    found = convolutions(step, LHS, RHS)
+    plan = Plan(conditions(), {each.geometry: Tuned("im2col", {"im2col": 1e-6}, {}) for each in found})
+    with plan:
+        assert set(ran(jaxconv.accelerate(step), LHS, RHS)) == {"im2col"}
+        assert set(ran(jax.grad(lambda rhs: jaxconv.accelerate(conv)(LHS, rhs).sum()), RHS)) == {"im2col"}
+
+
+@pytest.mark.parametrize("name, value", [("jax", "0.1"), ("threads", 77), ("device", "another")])
+def test_a_plan_made_elsewhere_is_refused(name, value):
+    plan = replace(plan_of("im2col"), conditions={**conditions(), name: value})
+    f = jaxconv.accelerate(conv)
+    before = ran(f, LHS, RHS)
+    with pytest.warns(UserWarning, match=f"not used, .* {name} {value!r}, not"), plan:
+        assert ran(f, LHS, RHS) == before
+    with pytest.raises(ValueError, match=f"different conditions: {name}"):
+        plan | plan_of("im2col")
+
+
+def test_an_algorithm_that_can_no_longer_do_it_is_not_taken():
+    with plan_of("winograd2", accuracy="strict"):
+        assert "winograd2" not in ran(jaxconv.accelerate(conv), LHS, RHS)
+
+
+def test_files_keep_everything(tmp_path, tuned):
+    path = tmp_path / "folder" / "plan.json"
+    tuned.save(path)
+    assert Plan.load(path) == tuned and hash(Plan.load(path)) == hash(tuned)
+    assert list(path.parent.iterdir()) == [path]
+    assert (tuned | tuned) == tuned
+
+
+@given(problems(dtypes=DTYPES, empty=False))
+def test_every_geometry_goes_through_a_file(problem):
+    geometry = geometry_of(*problem.operands(), **problem.arguments, precision=("high", "highest"))
+    assert Geometry.from_json(json.loads(json.dumps(geometry.to_json()))) == geometry
+
+
+def test_another_schema_is_refused_with_a_warning(tmp_path):
+    path = tmp_path / "plan.json"
+    plan_of("im2col").save(path)
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    with pytest.warns(UserWarning, match="its format is version 2, this is 1"):
+        assert not Plan.load(path).convolutions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        '"plan"',
+        '{"schema": 1}',
+        "[" * 100_000,
+        '{"schema": true}',
+        "\x00",
+        '{"schema": NaN}',
+    ],
+)
+def test_a_file_with_no_plan_in_it(tmp_path, text):
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(PlanError, match="has no plan in it"):
+        Plan.load(path)
+    assert path.read_text() == text
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        Plan.load(tmp_path / "none.json")
+
+
+HOSTILE = st.one_of(
+    st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=5),
+    st.lists(st.integers(-2, 3), max_size=3), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@given(st.data())
+def test_damaged_files_are_refused_or_whole(data):
+    """Any value anywhere exchanged, and any part cut off: a clear error, or a plan that saves what it loaded."""
+    content = plan_of("im2col").to_json()
+    places = []
+
+    def walk(value, place):
+        places.append(place)
+        for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+            walk(value[key], (*place, key))
+
+    content = json.loads(json.dumps(content))
+    walk(content, ())
+    place = data.draw(st.sampled_from(places[1:]))
+    target = content
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = data.draw(HOSTILE)
+    text = json.dumps(content)
+    text = text[: data.draw(st.sampled_from([len(text), len(text) // 2]))]
+    path = data.draw(st.builds(lambda: __import__("pathlib").Path(jaxconv.__file__).parent / "nowhere"))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other versions
+        path = Path(folder) / "plan.json"
+        path.write_text(text)
+        try:
+            plan = Plan.load(path)
+        except PlanError as error:
+            assert "has no plan in it" in str(error)
+        else:
+            plan.save(path)
+            assert Plan.load(path) == plan
+
+
+def test_interrupted_it_keeps_what_it_has(monkeypatch):
+    calls = []
+
+    def tune(geometry, settings):
+        calls.append(geometry)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return Tuned("xla", {"xla": 1.0}, {"xla": 0.0})
+
+    monkeypatch.setattr(_autotune, "tune", tune)
+    with pytest.warns(UserWarning, match="interrupted, 2 of 3 convolutions are left to the cost model"):
+        assert len(jaxconv.autotune(step, LHS, RHS, progress=False).convolutions) == 1
+
+
+def test_it_ends_when_its_time_is_over(monkeypatch):
+    monkeypatch.setattr(_autotune, "tune", lambda geometry, settings: Tuned("xla", {"xla": 1.0}, {}))
+    with pytest.warns(UserWarning, match="0 seconds are over, 3 of 3 convolutions are left"):
+        assert not jaxconv.autotune(step, LHS, RHS, seconds=0, progress=False).convolutions
+
+
+def test_the_bar_is_shown_where_it_is_wanted(monkeypatch, capsys):
+    monkeypatch.setattr(_autotune, "tune", lambda geometry, settings: Tuned("xla", {"xla": 1.0}, {}))
+    jaxconv.autotune(step, LHS, RHS, progress=True)
+    assert "autotune" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert jaxconv.autotune(step, LHS, RHS).convolutions
+    with pytest.raises(ImportError, match="pip install 'jaxconv"):
+        jaxconv.autotune(step, LHS, RHS, progress=True)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_default_plan(cache):
+    assert not jaxconv.load_default_plan().convolutions
+    path = jaxconv.save_default_plan(plan_of("im2col"))
+    jaxconv.save_default_plan(plan_of("kn2row", LHS[:1], RHS))
+    assert path.is_relative_to(cache) and len(jaxconv.load_default_plan().convolutions) == 2
+    path.write_text("{")
+    for use in (jaxconv.load_default_plan, lambda: jaxconv.save_default_plan(plan_of("im2col"))):
+        with pytest.raises(PlanError, match=str(path)):
+            use()
+    assert path.read_text() == "{"
+
+
+SAVES = """
+import sys, jax.numpy as jnp, jaxconv
+from jaxconv._geometry import geometry_of
+from jaxconv._machine import conditions
+from jaxconv._plan import Plan, Tuned
+for size in range(3, 13):
+    g = geometry_of(jnp.ones((int(sys.argv[1]), 3, size, size)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME")
+    jaxconv.save_default_plan(Plan(conditions(), {g: Tuned("im2col", {}, {})}))
+"""
+
+
+def test_processes_that_save_at_once_lose_nothing(cache):
+    workers = [subprocess.Popen([sys.executable, "-c", SAVES, str(i)]) for i in (1, 2, 3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    assert len(jaxconv.load_default_plan().convolutions) == 30
+
+
+def test_without_the_tools_the_default_plan_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    with pytest.raises(ImportError, match=r"needs platformdirs: pip install 'jaxconv\[tools\]'"):
+        _default_plan.default_plan_path()
+
+
+@given(problems(dtypes=("float32", "int8", "complex64"), empty=False, max_macs=2_000))
+def test_a_wrong_result_is_seen_in_the_sample(problem):
+    geometry = geometry_of(*problem.operands(), **problem.arguments)
+    lhs, rhs = random_operands(geometry)
+    out = np.asarray(problem.lax(lhs, rhs))
+    wide = geometry.out_dtype in ("int8", "uint8")  # sums of so few ones do not wrap
+    assert wide or sampled_error(out, lhs, rhs, geometry) < 20
+    if out.size and geometry.macs and out.any():
+        assert sampled_error(-out, lhs, rhs, geometry) > 0.5
+
+
+RUN = """
+import sys, hashlib, jax, numpy as np, jaxconv
+from jaxconv._plan import Plan
+rng = np.random.default_rng(0)
+lhs, rhs = (rng.standard_normal(shape).astype("float32") for shape in ((4, 24, 24, 32), (3, 3, 32, 40)))
+def step(lhs, rhs):
+    def loss(rhs):
+        out = jax.lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return (out ** 2).sum()
+    return jax.value_and_grad(loss)(rhs)
+with Plan.load(sys.argv[1]) if sys.argv[1:] else jaxconv.policy():
+    out = jax.jit(jaxconv.accelerate(step))(lhs, rhs)
+print(hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in out)).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("planned", [True, False], ids=["plan", "cost model"])
+def test_the_same_bits_in_every_process(tmp_path, planned):
+    arguments = []
+    if planned:
+        scope: dict = {}
+        exec(RUN.split("with Plan")[0], scope)
+        path = tmp_path / "plan.json"
+        jaxconv.autotune(scope["step"], scope["lhs"], scope["rhs"], seconds=60, progress=False).save(path)
+        arguments = [str(path)]
+    runs = [subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True) for _ in range(3)]
+    assert len({run.stdout for run in runs}) == 1 and all(len(run.stdout) == 65 for run in runs), runs[0].stderr

@@ -1,0 +1,192 @@
+"""Accuracy and memory: per call, as a context, in a plan; and what infinities and NaNs do under each accuracy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxconv
+from jaxconv._accuracy import ACCURACIES, NORMWISE
+from jaxconv._geometry import geometry_of
+from jaxconv._machine import conditions
+from jaxconv._plan import Plan, Tuned
+from jaxconv._select import choose, predictions, refusal
+from jaxconv._settings import Request, Settings, current
+from jaxconv.testing import Problem, oracle
+
+IMAGE, KERNEL = jnp.ones((2, 20, 20, 16), "float32"), jnp.ones((3, 3, 16, 16), "float32")
+ARGUMENTS = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+SETTINGS = [Settings(accuracy=name) for name in ACCURACIES]
+
+
+def geometry(lhs=IMAGE, rhs=KERNEL):
+    return geometry_of(lhs, rhs, **ARGUMENTS)
+
+
+def request_of(f, *args):
+    """What the convolution in `f` goes by."""
+    [equation] = [eqn for eqn in jax.make_jaxpr(f)(*args).eqns if eqn.primitive.name == "jaxconv"]
+    return equation.params["request"]
+
+
+def conv(lhs, rhs, **more):
+    return jaxconv.conv_general_dilated(lhs, rhs, **ARGUMENTS, **more)
+
+
+def plain(lhs, rhs):
+    return jax.lax.conv_general_dilated(lhs, rhs, **ARGUMENTS)
+
+
+def test_each_accuracy_allows_what_the_one_before_does_and_more():
+    strict, default, fast = (ACCURACIES[name] for name in ("strict", "default", "fast"))
+    assert strict < default < fast == set(jaxconv.ALGORITHMS)
+    assert not strict & NORMWISE and fast - default == {"winograd4", "fft"}
+
+
+def test_the_default():
+    assert current() == Settings("default", 16 * 2**20, None) == request_of(conv, IMAGE, KERNEL).settings
+
+
+@pytest.mark.parametrize("name, value", [("accuracy", "strict"), ("max_workspace_bytes", 2**20)])
+def test_all_ways_to_say_it(name, value):
+    wanted = Settings()._replace(**{name: value})
+    assert request_of(lambda x, w: conv(x, w, **{name: value}), IMAGE, KERNEL).settings == wanted
+    assert request_of(jaxconv.accelerate(plain, **{name: value}), IMAGE, KERNEL).settings == wanted
+    accelerated = jaxconv.accelerate(plain)
+    with jaxconv.policy(**{name: value}):
+        assert current() == wanted
+        for f in (conv, accelerated):
+            assert request_of(f, IMAGE, KERNEL).settings == wanted
+        other = {"accuracy": "fast"} if name == "accuracy" else {"max_workspace_bytes": 5}
+        assert request_of(lambda x, w: conv(x, w, **other), IMAGE, KERNEL).settings == wanted._replace(**other)
+    with Plan(conditions(), {}, **{name: value}):
+        assert request_of(conv, IMAGE, KERNEL).settings[:2] == wanted[:2]
+    assert current() == Settings()
+
+
+def test_gradients_and_batches_keep_it():
+    def loss(x, w):
+        return conv(x, w, accuracy="strict").sum()
+
+    program = jax.make_jaxpr(jax.vmap(jax.grad(loss, (0, 1)), (0, None)))(IMAGE[None], KERNEL)
+    requests = [eqn.params["request"] for eqn in program.eqns if eqn.primitive.name == "jaxconv"]
+    assert requests and {request.settings.accuracy for request in requests} == {"strict"}
+
+
+def test_contexts_nest_and_each_changes_what_it_names():
+    with jaxconv.policy(accuracy="fast"):
+        with jaxconv.policy(max_workspace_bytes=7):
+            assert current()[:2] == ("fast", 7)
+        assert current()[:2] == ("fast", 16 * 2**20)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"accuracy": "exact"}, "accuracy must be one of 'strict', 'default', 'fast', got 'exact'"),
+        ({"accuracy": []}, "accuracy must be one of .*, got \\[\\]"),
+        ({"max_workspace_bytes": -1}, "max_workspace_bytes must be an integer of 0 or more, got -1"),
+        ({"max_workspace_bytes": 1.5}, "max_workspace_bytes must be an integer of 0 or more, got 1.5"),
+        ({"max_workspace_bytes": True}, "max_workspace_bytes must be an integer of 0 or more, got True"),
+    ],
+)
+def test_what_is_neither(wrong, message):
+    for use in (
+        lambda: jaxconv.policy(**wrong).__enter__(),
+        lambda: conv(IMAGE, KERNEL, **wrong),
+        lambda: jaxconv.accelerate(plain, **wrong),
+        lambda: jaxconv.autotune(plain, IMAGE, KERNEL, **wrong),
+        lambda: jaxconv.explain(plain, IMAGE, KERNEL, **wrong),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_a_jitted_function_goes_by_the_policy_of_each_call():
+    f, seen = jax.jit(conv), set()
+    for accuracy in ACCURACIES:
+        with jaxconv.policy(accuracy=accuracy):
+            seen.add(str(f.lower(IMAGE, KERNEL).compile() and jax.make_jaxpr(f)(IMAGE, KERNEL)))
+    assert len(seen) == len(ACCURACIES)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.accuracy)
+def test_nothing_is_chosen_that_is_not_allowed(settings):
+    allowed = ACCURACIES[settings.accuracy]
+    assert set(predictions(geometry(), settings)) <= allowed
+    assert choose(Request(None, settings), geometry(), "cpu").algorithm in allowed
+    planned = settings._replace(plan=Plan(conditions(), {geometry(): Tuned("winograd4", {}, {})}))
+    chosen = choose(Request(None, planned), geometry(), "cpu").algorithm
+    assert (chosen == "winograd4") == (settings.accuracy == "fast")
+
+
+def test_a_named_algorithm_is_taken_whatever_the_accuracy():
+    assert choose(Request("winograd4", Settings("strict")), geometry(), "cpu").algorithm == "winograd4"
+
+
+@pytest.mark.parametrize("bytes_", [0, 10_000, 100_000, 16 * 2**20])
+def test_the_chooser_keeps_to_the_memory(bytes_):
+    settings = Settings(max_workspace_bytes=bytes_)
+    for name in predictions(geometry(), settings):
+        assert name == "xla" or jaxconv.ALGORITHMS[name].workspace(geometry(), bytes_) <= bytes_
+        assert not refusal(name, geometry(), settings)
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "kn2row", "winograd2", "winograd4", "fft", "col2im"])
+def test_a_smaller_bound_means_less_memory(algorithm):
+    image, kernel = jax.ShapeDtypeStruct((4, 64, 64, 16), "float32"), jax.ShapeDtypeStruct((3, 3, 16, 16), "float32")
+    used = []
+    for bytes_ in (8 * 2**20, 2**20):
+        compiled = jax.jit(lambda x, w, b=bytes_: conv(x, w, algorithm=algorithm, max_workspace_bytes=b)).lower(
+            image, kernel
+        )
+        used.append(compiled.compile().memory_analysis().temp_size_in_bytes)
+        assert used[-1] <= bytes_
+    assert used[1] < used[0]
+
+
+def test_an_algorithm_that_does_not_fit_says_so():
+    with pytest.raises(
+        ValueError,
+        match="'im2col' cannot do this convolution: it needs .* bytes of workspace at least, and may take 10;",
+    ):
+        conv(IMAGE, KERNEL, algorithm="im2col", max_workspace_bytes=10)
+    explanation = jaxconv.explain(plain, IMAGE, KERNEL, max_workspace_bytes=10)
+    assert "bytes of workspace" in explanation.rows[0].rejected["im2col"]
+
+
+# Infinities and NaNs. One pixel of one image is one; the other image must never notice.
+def spoiled(value, dtype="float64"):
+    problem = Problem((2, 2, 17, 19), (3, 2, 9, 3), (1, 1), "SAME", dtype=dtype)
+    lhs, rhs = problem.operands()
+    return problem, lhs.at[0, 1, 8, 9].set(value), rhs
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("algorithm", sorted(ACCURACIES["strict"]))
+def test_direct_sums_keep_them_where_they_belong(algorithm, value):
+    problem, lhs, rhs = spoiled(value)
+    exact = oracle(lhs, rhs, **problem.exact_arguments)
+    try:
+        got = np.asarray(jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm=algorithm))
+    except ValueError:
+        assert algorithm in ("polyphase", "packing", "strips", "kn2row")
+        return
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(exact))
+
+
+@pytest.mark.parametrize(
+    "algorithm, rows, columns", [("karatsuba", 19, 19), ("winograd2", 2, 3), ("winograd4", 4, 5), ("fft", 19, 19)]
+)
+def test_how_far_the_others_carry_them(algorithm, rows, columns):
+    problem = Problem(
+        (2, 2, 17, 19), (3, 2, *((9, 9) if algorithm in ("karatsuba", "fft") else (3, 3))), (1, 1), "SAME"
+    )
+    lhs, rhs = problem.operands()
+    lhs = lhs.at[0, 1, 8, 9].set(np.nan)
+    exact = np.isnan(oracle(lhs, rhs, **problem.exact_arguments))
+    got = np.isnan(jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm=algorithm))
+    assert not (exact & ~got).any(), "a NaN got lost"
+    assert not got[1].any(), "another image has one"
+    away = np.argwhere(got) - np.array([0, 0, 8, 9])
+    assert np.abs(away[:, 2]).max() <= rows and np.abs(away[:, 3]).max() <= columns
