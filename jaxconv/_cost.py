@@ -1,7 +1,110 @@
-"""placeholder while data are gathered"""
+"""How long each algorithm takes on a CPU, predicted from the geometry alone.
 
-MARGIN = 1.1
+For each algorithm, and apart for kinds of convolution (with groups, with few output positions as weight gradients have
+them, in one dimension, channels first),
+
+    log seconds = sum over features of  weight[feature] * feature(geometry)
+
+which is a product of powers of the sizes, with other exponents above a knee where vectors or tiles are full. The
+weights in `_cost.json` were fitted to committed measurements by `benchmarks/fit_cost.py`, which says how well they do
+on layers they were not fitted to. Types, and algorithms, that were not measured have no prediction.
+"""
+
+import json
+from functools import cache
+from math import exp, log, prod
+from pathlib import Path
+from typing import Any
+
+from ._geometry import Geometry
+from ._machine import cores
 
 
-def predict(name, geometry):
-    return None
+@cache
+def model() -> dict[str, Any]:
+    """The content of `_cost.json`: "margin", and "fits" by algorithm and kind, each with its "cells" and "weights"."""
+    return json.loads(Path(__file__).with_name("_cost.json").read_text())
+
+
+def margin() -> float:
+    """How much faster than lax's own an algorithm must be predicted to be."""
+    return model()["margin"]
+
+
+def features(geometry: Geometry, threads: int) -> dict[str, float]:
+    """What the prediction goes by: sizes as logarithms, kinds as 0 or 1."""
+    g = geometry
+    positions = g.batch * prod(g.out_spatial)
+    columns = g.out_spatial[-1] if g.ndim else 1
+    inputs = g.batch * prod(g.spatial)
+    padded = any(side for pair in g.padding for side in pair)
+    return {
+        "one": 1.0,
+        "positions": log(positions),
+        "inputs": log(inputs),
+        "taps": log(prod(g.kernel)),
+        "in channels": log(g.in_channels),
+        "in channels over 16": log(max(g.in_channels, 16)),
+        "in channels over 128": log(max(g.in_channels, 128)),
+        "out channels": log(g.out_channels),
+        "out channels over 16": log(max(g.out_channels, 16)),
+        "out channels over 64": log(max(g.out_channels, 64)),
+        "groups": log(g.groups),
+        "grouped": float(g.groups > 1),
+        "columns": log(columns),
+        "columns over 64": log(max(columns, 64)),
+        "products": log(max(g.macs, 2**20)),  # what is below is all overhead
+        "strided": float(set(g.strides) - {1} != set()),
+        "dilated": float(set(g.rhs_dilation) - {1} != set()),
+        "up": log(prod(g.lhs_dilation)),
+        "unpadded": float(not padded),
+        "unpadded, many products": float(not padded) * log(max(g.macs, 10**8) / 1e8),
+        "one tile": float(
+            columns <= 64 and g.out_channels <= 64
+        ),  # of what a dense convolution is cut into for threads
+        "one tap": float(prod(g.kernel) == 1),
+        "one axis": float(g.ndim == 1),
+        "three axes": float(g.ndim == 3),
+        "lhs turned": float(not g.lhs_layout.is_canonical),
+        "rhs turned": float(not g.rhs_layout.is_canonical),
+        "out turned": float(not g.out_layout.is_canonical),
+        "float64": float(g.dtype == "float64"),
+        "bfloat16": float(g.dtype == "bfloat16"),
+        "threads": log(threads),
+        "threads, many products": log(threads) * min(1.0, g.macs / 1e8),
+    }
+
+
+def kind(geometry: Geometry) -> str:
+    """Which of an algorithm's sets of weights: it has one for each kind whose times go by other rules."""
+    g = geometry
+    words = [
+        "grouped" if g.groups > 1 else "dense",
+        "few positions" if g.few_positions else "many positions",
+        "one axis" if g.ndim == 1 else "",
+        "turned" if not g.few_positions and not g.out_layout.is_canonical else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
+def cell(geometry: Geometry) -> str:
+    """What must have been measured for a prediction to hold, and cannot be extrapolated to."""
+    g = geometry
+    words = [f"{g.ndim} axes", g.dtype, "dilated lhs" if max(g.lhs_dilation, default=1) > 1 else ""]
+    return ", ".join(filter(None, words))
+
+
+def predict(name: str, geometry: Geometry) -> float | None:
+    """Seconds, or None where nothing like it was measured."""
+    if geometry.out_dtype != geometry.dtype:
+        return None
+    fit = model()["fits"].get(name, {}).get(kind(geometry))
+    return evaluate(fit, geometry, cores()) if fit else None
+
+
+def evaluate(fit: dict[str, Any], geometry: Geometry, threads: int) -> float | None:
+    """Seconds by one set of weights, or None outside of the cells that it was fitted to."""
+    if cell(geometry) not in fit["cells"]:
+        return None
+    values = features(geometry, threads)
+    return exp(sum(weight * values[feature] for feature, weight in fit["weights"].items()))

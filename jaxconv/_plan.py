@@ -11,9 +11,11 @@ import math
 import os
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ._accuracy import ACCURACIES
@@ -71,10 +73,13 @@ class Plan:
     """
 
     conditions: dict[str, Any]
-    convolutions: dict[Geometry, Tuned]
+    convolutions: Mapping[Geometry, Tuned]
     accuracy: str = "default"
     max_workspace_bytes: int = MAX_WORKSPACE_BYTES
     _entered: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "convolutions", MappingProxyType(dict(self.convolutions)))
 
     @cached_property
     def _content(self) -> str:

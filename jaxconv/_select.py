@@ -46,7 +46,7 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
     if "xla" not in times:
         return Choice("xla", f"no measurements of {geometry.dtype}")
     best = min(times, key=times.__getitem__)
-    if times[best] * _cost.MARGIN >= times["xla"]:
+    if times[best] * _cost.margin() >= times["xla"]:
         return Choice("xla", "nothing is predicted to be much faster")
     return Choice(best, f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla")
 

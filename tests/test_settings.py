@@ -9,6 +9,7 @@ import jaxconv
 from jaxconv._accuracy import ACCURACIES, NORMWISE
 from jaxconv._geometry import geometry_of
 from jaxconv._machine import conditions
+from jaxconv._measure import workspace_bytes
 from jaxconv._plan import Plan, Tuned
 from jaxconv._select import choose, predictions, refusal
 from jaxconv._settings import Request, Settings, current
@@ -137,18 +138,15 @@ def test_a_smaller_bound_means_less_memory(algorithm):
     image, kernel = jax.ShapeDtypeStruct((4, 64, 64, 16), "float32"), jax.ShapeDtypeStruct((3, 3, 16, 16), "float32")
     used = []
     for bytes_ in (8 * 2**20, 2**20):
-        compiled = jax.jit(lambda x, w, b=bytes_: conv(x, w, algorithm=algorithm, max_workspace_bytes=b)).lower(
-            image, kernel
-        )
-        used.append(compiled.compile().memory_analysis().temp_size_in_bytes)
+        f = jaxconv.accelerate(plain, algorithm=algorithm, max_workspace_bytes=bytes_)
+        used.append(workspace_bytes(jax.jit(f).lower(image, kernel).compile()))
         assert used[-1] <= bytes_
     assert used[1] < used[0]
 
 
 def test_an_algorithm_that_does_not_fit_says_so():
     with pytest.raises(
-        ValueError,
-        match="'im2col' cannot do this convolution: it needs .* bytes of workspace at least, and may take 10;",
+        ValueError, match="'im2col' cannot .*: it needs .* bytes of workspace at least, and may take 10;"
     ):
         conv(IMAGE, KERNEL, algorithm="im2col", max_workspace_bytes=10)
     explanation = jaxconv.explain(plain, IMAGE, KERNEL, max_workspace_bytes=10)
@@ -175,18 +173,18 @@ def test_direct_sums_keep_them_where_they_belong(algorithm, value):
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(exact))
 
 
-@pytest.mark.parametrize(
-    "algorithm, rows, columns", [("karatsuba", 19, 19), ("winograd2", 2, 3), ("winograd4", 4, 5), ("fft", 19, 19)]
-)
-def test_how_far_the_others_carry_them(algorithm, rows, columns):
-    problem = Problem(
-        (2, 2, 17, 19), (3, 2, *((9, 9) if algorithm in ("karatsuba", "fft") else (3, 3))), (1, 1), "SAME"
-    )
+REACH = {"karatsuba": (19, 19), "winograd2": (2, 3), "winograd4": (4, 5), "fft": (19, 19)}  # rows, columns
+
+
+@pytest.mark.parametrize("algorithm", REACH)
+def test_how_far_the_others_carry_them(algorithm):
+    taps = (9, 9) if algorithm in ("karatsuba", "fft") else (3, 3)
+    problem = Problem((2, 2, 17, 19), (3, 2, *taps), (1, 1), "SAME")
     lhs, rhs = problem.operands()
     lhs = lhs.at[0, 1, 8, 9].set(np.nan)
     exact = np.isnan(oracle(lhs, rhs, **problem.exact_arguments))
     got = np.isnan(jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm=algorithm))
     assert not (exact & ~got).any(), "a NaN got lost"
     assert not got[1].any(), "another image has one"
-    away = np.argwhere(got) - np.array([0, 0, 8, 9])
-    assert np.abs(away[:, 2]).max() <= rows and np.abs(away[:, 3]).max() <= columns
+    away = np.abs(np.argwhere(got) - np.array([0, 0, 8, 9]))[:, 2:].max(0)
+    assert (away <= REACH[algorithm]).all()

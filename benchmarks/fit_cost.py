@@ -1,0 +1,214 @@
+"""Fit the cost model, `jaxconv/_cost.json`, to measurements, and say how well it does on layers it was not fitted to.
+
+    python benchmarks/fit_cost.py                  fit to training.json, judge, write _cost.json and cost.md
+    python benchmarks/fit_cost.py bench.json ...   first condense results of `python -m jaxconv bench` to training.json
+
+The weights of an algorithm are a ridge regression of the logarithm of its seconds. What the chooser would lose is
+judged by leaving out a tenth of the layers at a time, in all directions: fit to the others, choose for these, compare
+the measured time of the choice with the best and with lax's. The same by leaving out a whole suite at a time says what
+happens with layers unlike any that were measured.
+"""
+
+import argparse
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxconv import _cost
+from jaxconv._accuracy import ACCURACIES
+from jaxconv._bench import by_jax
+from jaxconv._bench.figures import OTHERS, median, with_xla
+from jaxconv._bench.job import Job
+from jaxconv._collect import convolutions
+from jaxconv._files import write_atomically
+from jaxconv._geometry import Geometry
+
+HERE = Path(__file__).parent
+TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
+RIDGE = 10.0  # of weights of standardised features
+LEAST_ROWS = 8  # of an algorithm and kind, to be fitted at all
+LEAST_IN_CELL = 2
+FOLDS = 10
+
+
+class Row(NamedTuple):
+    """One convolution: the suite and name of the layer, direction, layout, geometry, threads, seconds by algorithm."""
+
+    suite: str
+    name: str
+    direction: str
+    layout: str
+    geometry: Geometry
+    threads: int
+    seconds: dict[str, float]
+
+
+def condense(paths: Iterable[Path]) -> None:
+    """Medians of all rows that have lax's, in the order of the files; the first measurement of a layer counts."""
+    rows, conditions = {}, []
+    for path in paths:
+        content = json.loads(path.read_text())
+        conditions.append({**content["environment"], **content["settings"]})
+        for row in map(with_xla, content["rows"]):
+            seconds = {name: time for name in row["backends"] if name not in OTHERS and (time := median(row, name))}
+            if "xla" in seconds:
+                job = Job.from_json(row).to_json()
+                job["threads"] = content["environment"]["cores"]
+                rows.setdefault(json.dumps(job), {**job, "seconds": seconds})
+    lines = ",\n".join(json.dumps(row) for row in rows.values())
+    write_atomically(TRAINING, f'{{"conditions": {json.dumps(conditions)},\n"rows": [\n{lines}\n]}}\n')
+
+
+def load() -> list[Row]:
+    """The rows of training.json."""
+    rows = []
+    for row in json.loads(TRAINING.read_text())["rows"]:
+        job = Job.from_json(row)
+        f, structs = by_jax.function(job)
+        [found] = convolutions(f, *structs)
+        rows.append(Row(job.suite, job.name, job.direction, job.layout, found.geometry, row["threads"], row["seconds"]))
+    return rows
+
+
+def fit(rows: list[Row]) -> dict[str, Any]:
+    """Algorithm -> kind -> cells and weights."""
+    fits: dict[str, Any] = {}
+    for name in sorted({name for row in rows for name in row.seconds}):
+        for kind in sorted({_cost.kind(row.geometry) for row in rows}):
+            some = [row for row in rows if name in row.seconds and _cost.kind(row.geometry) == kind]
+            if len(some) >= LEAST_ROWS:
+                counts = Counter(_cost.cell(row.geometry) for row in some)
+                cells = sorted(cell for cell, count in counts.items() if count >= LEAST_IN_CELL)
+                fits.setdefault(name, {})[kind] = {"cells": cells, "weights": regress(some, name)}
+    return fits
+
+
+def regress(rows: list[Row], name: str) -> dict[str, float]:
+    """Weights of the features that vary, and of "one"."""
+    table = [_cost.features(row.geometry, row.threads) for row in rows]
+    target = np.log([row.seconds[name] for row in rows])
+    columns = {feature: np.array([values[feature] for values in table]) for feature in table[0]}
+    columns = {feature: column for feature, column in columns.items() if np.ptp(column) > 1e-9}
+    means, scales = [np.array([f(column) for column in columns.values()]) for f in (np.mean, np.std)]
+    matrix = (np.stack(list(columns.values()), 1) - means) / scales
+    slopes = np.linalg.solve(matrix.T @ matrix + RIDGE * np.eye(len(columns)), matrix.T @ (target - target.mean()))
+    slopes = slopes / scales
+    return {"one": float(target.mean() - slopes @ means), **dict(zip(columns, slopes.tolist(), strict=True))}
+
+
+def predicted(fits: dict[str, Any], name: str, row: Row) -> float | None:
+    """Seconds of the row's convolution by the algorithm."""
+    own = fits.get(name, {}).get(_cost.kind(row.geometry))
+    return _cost.evaluate(own, row.geometry, row.threads) if own else None
+
+
+class Judged(NamedTuple):
+    """A row, what was chosen and what is best, and the time of the choice over the best's and under lax's."""
+
+    row: Row
+    chosen: str
+    best: str
+    over_best: float
+    over_lax: float
+
+
+def judge(fits: dict[str, Any], margin: float, row: Row) -> Judged:
+    """What the chooser would do with these fits, for the default accuracy."""
+    times = {name: seconds for name, seconds in row.seconds.items() if name in ACCURACIES["default"]}
+    guesses = {name: guess for name in times if (guess := predicted(fits, name, row))}
+    chosen = min(guesses, key=guesses.__getitem__, default="xla")
+    if "xla" not in guesses or guesses[chosen] * margin >= guesses["xla"]:
+        chosen = "xla"
+    best = min(times, key=times.__getitem__)
+    return Judged(row, chosen, best, times[chosen] / times[best], times["xla"] / times[chosen])
+
+
+def cross_validate(rows: list[Row], margin: float, part: Callable[[Row], Hashable]) -> list[Judged]:
+    """Each row judged by a model that was fitted to the rows of all other parts."""
+    judged = []
+    for left_out in dict.fromkeys(map(part, rows)):
+        fits = fit([row for row in rows if part(row) != left_out])
+        judged += [judge(fits, margin, row) for row in rows if part(row) == left_out]
+    return judged
+
+
+def tenths(rows: list[Row]) -> Callable[[Row], int]:
+    """Row -> one of ten parts; a layer is in one of them with all its directions, layouts and types."""
+    layers = list(dict.fromkeys((row.suite, row.name) for row in rows))
+    order = np.random.default_rng(0).permutation(len(layers))
+    number = {layer: int(place) % FOLDS for layer, place in zip(layers, order, strict=True)}
+    return lambda row: number[row.suite, row.name]
+
+
+def by_suite(row: Row) -> str:
+    """The part that its suite is."""
+    return row.suite
+
+
+def mean(values: Iterable[float]) -> float:
+    """The geometric one."""
+    return math.exp(np.mean(np.log(list(values))))
+
+
+def report(rows: list[Row], margin: float) -> str:
+    """Tables of the suites, and the worst rows, as Markdown."""
+    lines = [
+        "# The cost model on layers that it was not fitted to",
+        "",
+        "over best: measured time of the choice by that of the best algorithm, geometric mean; over lax: time of lax "
+        "by that of the choice; worst: the least of those. An algorithm is chosen over lax's own if it is predicted to be "
+        f"{margin:g} times as fast. Made by `python benchmarks/fit_cost.py` from training.json.",
+    ]
+    for title, part in (("Layers left out, a tenth at a time", tenths(rows)), ("Suites left out", by_suite)):
+        judged = cross_validate(rows, margin, part)
+        lines += ["", f"## {title}", "", *table(judged), "", "Chosen and slower than lax:", ""]
+        lost = sorted((each for each in judged if each.over_lax < 0.95), key=lambda each: each.over_lax)
+        for row, chosen, _, _, over_lax in lost:
+            geometry = f"{row.geometry.describe()}" + ("" if row.layout == "NHWC" else f", {row.layout}")
+            lines.append(f"- {over_lax:.2f} {row.suite}, {row.name}, {row.direction}: {chosen} ({geometry})")
+    return "\n".join(lines) + "\n"
+
+
+def table(judged: list[Judged]) -> list[str]:
+    """A line for each suite and one for all."""
+    lines = [
+        "| suite | convolutions | over best | over lax | worst | under 0.95 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    suites = {suite: [each for each in judged if each.row.suite == suite] for suite in {e.row.suite: 0 for e in judged}}
+    for suite, some in [*suites.items(), ("all", judged)]:
+        ratios = [each.over_lax for each in some]
+        lines.append(
+            f"| {suite} | {len(some)} | {mean(each.over_best for each in some):.3f} | {mean(ratios):.2f} | "
+            f"{min(ratios):.2f} | {sum(ratio < 0.95 for ratio in ratios)} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="*", type=Path, help="of `python -m jaxconv bench`, to condense first")
+    parser.add_argument("--margin", type=float, default=1.1)
+    arguments = parser.parse_args()
+    if arguments.results:
+        condense(arguments.results)
+    rows = load()
+    text = report(rows, arguments.margin)
+    print(text)
+    fits = fit(rows)
+    for kinds in fits.values():
+        for own in kinds.values():
+            own["weights"] = {feature: float(f"{weight:.4g}") for feature, weight in own["weights"].items()}
+    model = {"margin": arguments.margin, "fits": fits}
+    write_atomically(MODEL, json.dumps(model, indent=1) + "\n")
+    write_atomically(REPORT, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The cost model: what it promises about layers it was not fitted to, and where it has nothing to say."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxconv
+from jaxconv import _cost
+from jaxconv._geometry import geometry_of
+from jaxconv._select import choose, choose_by_cost
+from jaxconv._settings import Request, Settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import fit_cost  # noqa: E402
+
+GEOMETRY = geometry_of(
+    jax.ShapeDtypeStruct((8, 56, 56, 144), "float32"),
+    jax.ShapeDtypeStruct((3, 3, 1, 144), "float32"),
+    (1, 1),
+    "SAME",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=144,
+)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return fit_cost.load()
+
+
+@pytest.fixture(scope="module")
+def judged(rows):
+    return fit_cost.cross_validate(rows, _cost.margin(), fit_cost.tenths(rows))
+
+
+def test_on_suites_it_was_not_fitted_to_it_is_near_the_best(judged):
+    assert fit_cost.mean(each.over_best for each in judged) <= 1.10
+
+
+def test_on_suites_it_was_not_fitted_to_it_hardly_ever_loses_to_lax(judged):
+    under = [each for each in judged if each.over_lax < 0.95]
+    assert not under, fit_cost.report(judged, _cost.margin())
+
+
+def test_a_model_of_noise_would_be_noticed(rows):
+    """The same judgement, of a model whose algorithms have each other's times."""
+    names = list(jaxconv.ALGORITHMS)
+    shifted = dict(zip(names, names[1:] + names[:1], strict=True))
+    wrong = [row._replace(seconds={shifted[name]: time for name, time in row.seconds.items()}) for row in rows]
+    fits = fit_cost.fit(wrong)
+    assert fit_cost.mean(fit_cost.judge(fits, 1.1, row).over_best for row in rows) > 1.3
+
+
+def test_the_committed_model_is_the_one_the_data_give(rows):
+    fresh, kept = fit_cost.fit(rows), _cost.model()["fits"]
+    assert {name: set(kinds) for name, kinds in fresh.items()} == {name: set(kinds) for name, kinds in kept.items()}
+    for row in rows[::7]:
+        for name in row.seconds:
+            ours, theirs = fit_cost.predicted(fresh, name, row), fit_cost.predicted(kept, name, row)
+            assert (ours is None) == (theirs is None) and (ours is None or 0.95 < ours / theirs < 1.05)
+
+
+def test_the_choice_follows_from_the_prediction():
+    choice = choose_by_cost(GEOMETRY, Settings(), "cpu")
+    assert choice.algorithm == "depthwise" and "times as fast as xla" in choice.why
+    assert choose(Request(None, Settings()), GEOMETRY, "cpu") == choice
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm", "several"])
+def test_elsewhere_it_is_lax(platform):
+    assert choose_by_cost(GEOMETRY, Settings(), platform).algorithm == "xla"
+
+
+def test_what_xla_cannot_do_on_a_gpu():
+    assert choose_by_cost(replace(GEOMETRY, dtype="int8"), Settings(), "cuda").algorithm == "im2col"
+
+
+@pytest.mark.parametrize("change", [{"dtype": "int8"}, {"dtype": "complex64"}, {"preferred_element_type": "float64"}])
+def test_what_was_not_measured_is_left_to_lax(change):
+    geometry = replace(GEOMETRY, **change)
+    assert _cost.predict("depthwise", geometry) is None
+    assert choose_by_cost(geometry, Settings(), "cpu").algorithm == "xla"
+
+
+def test_sizes_of_zero_and_no_axes():
+    assert choose_by_cost(replace(GEOMETRY, batch=0), Settings(), "cpu").algorithm == "xla"
+    out = jaxconv.conv_general_dilated(jnp.ones((2, 3)), jnp.ones((4, 3)), (), ())
+    assert out.shape == (2, 4)
+
+
+def test_more_threads_are_not_slower(monkeypatch):
+    for name in ("xla", "depthwise"):
+        times = []
+        for threads in (1, 2, 4):
+            monkeypatch.setattr(_cost, "cores", lambda threads=threads: threads)
+            times.append(_cost.predict(name, GEOMETRY))
+        assert times == sorted(times, reverse=True)
+
+
+def test_the_file_is_small_enough_to_read():
+    path = Path(_cost.__file__).with_name("_cost.json")
+    assert path.stat().st_size < 40_000 and set(json.loads(path.read_text())) == {"margin", "fits"}

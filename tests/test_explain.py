@@ -1,0 +1,136 @@
+"""What `explain` says is what would run, with every reason."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+import pytest
+
+import jaxconv
+from jaxconv._collect import convolutions
+from jaxconv._explain import COLUMNS
+from jaxconv._geometry import geometry_of
+from jaxconv._machine import conditions
+from jaxconv._plan import Plan, Tuned
+
+matplotlib.use("Agg")
+IMAGE, KERNEL = jax.ShapeDtypeStruct((2, 16, 16, 8), "float32"), jax.ShapeDtypeStruct((3, 3, 8, 8), "float32")
+LAYOUTS = {"NHWC": ("NHWC", "HWIO", "NHWC"), "NCHW": ("NCHW", "OIHW", "NCHW")}
+
+
+def conv(lhs, rhs, layout="NHWC"):
+    return jax.lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME", dimension_numbers=LAYOUTS[layout])
+
+
+def step(image, kernel):
+    """One convolution by itself, and one that a loop repeats five times; all differentiated."""
+
+    def loss(image, kernel):
+        hidden, _ = jax.lax.scan(lambda x, _: (jnp.tanh(conv(x, kernel)), None), conv(image, kernel), length=5)
+        return (hidden**2).sum()
+
+    return jax.grad(loss, (0, 1))(image, kernel)
+
+
+@pytest.fixture(scope="module")
+def explanation():
+    return jaxconv.explain(step, IMAGE, KERNEL)
+
+
+def test_every_convolution_is_there_as_often_as_it_runs(explanation):
+    count = {}
+    for row in explanation.rows:
+        count[row.role] = count.get(row.role, 0) + row.times
+    assert count == {"forward": 6, "input gradient": 6, "weight gradient": 6}
+    assert explanation.flops == sum(row.times * row.flops for row in explanation.rows)
+    assert explanation.rows[0].flops == 2 * 2 * 8 * 8 * 9 * 16 * 16
+
+
+def test_what_it_says_is_what_runs(explanation):
+    ran = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, algorithm in jaxconv.ALGORITHMS.items():
+
+            def convolve(*operands, name=name, algorithm=algorithm):
+                ran.append(name)
+                return algorithm.convolve(*operands)
+
+            patch.setitem(jaxconv.ALGORITHMS, name, algorithm._replace(convolve=convolve))
+        jax.jit(jaxconv.accelerate(step)).lower(IMAGE, KERNEL)
+    assert set(ran) == {row.algorithm for row in explanation.rows} - {"xla"}
+
+
+def test_every_other_algorithm_has_a_reason(explanation):
+    for row in explanation.rows:
+        assert {row.algorithm, *row.rejected} == set(jaxconv.ALGORITHMS) and row.algorithm not in row.rejected
+        assert all(row.rejected.values()) and row.why
+    assert "winograd4: its error is not within what 'default' allows" in explanation.details()
+
+
+def test_costs():
+    [row] = jaxconv.explain(conv, IMAGE, KERNEL).rows
+    assert row.bytes == 4 * (2 * 2 * 16 * 16 * 8 + 9 * 8 * 8)
+    assert row.seconds == row.predicted[row.algorithm] and 0 < row.seconds < 1
+    assert 0 <= row.workspace <= 16 * 2**20 and row.error_factor >= 1
+
+
+def test_named_ones_are_as_asked_for():
+    [row] = jaxconv.explain(jaxconv.accelerate(conv, algorithm="kn2row"), IMAGE, KERNEL).rows
+    assert (row.algorithm, row.why) == ("kn2row", "asked for")
+    asked = jaxconv.accelerate(jax.grad(lambda w, x: conv(x, w).sum()), algorithm="winograd2")
+    weight = jaxconv.explain(asked, KERNEL, IMAGE).rows[-1]
+    assert weight.algorithm == "xla" and weight.why.startswith("winograd2 was asked for, but it needs 3 taps")
+
+
+def test_measured_times_come_from_the_plan():
+    geometry = geometry_of(IMAGE, KERNEL, (1, 1), "SAME", dimension_numbers=LAYOUTS["NHWC"])
+    with Plan(conditions(), {geometry: Tuned("im2col", {"im2col": 0.5, "xla": 0.75}, {})}):
+        explanation = jaxconv.explain(conv, IMAGE, KERNEL)
+    [row] = explanation.rows
+    assert (row.algorithm, row.why, row.seconds) == ("im2col", "plan", 0.5)
+    assert row.rejected["xla"] == "750 ms measured" and "500" in str(explanation)
+    assert explanation.seconds == 0.5
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_roles(layout):
+    image = IMAGE if layout == "NHWC" else jax.ShapeDtypeStruct((2, 8, 16, 16), "float32")
+    kernel = KERNEL if layout == "NHWC" else jax.ShapeDtypeStruct((8, 8, 3, 3), "float32")
+    gradients = jax.grad(lambda x, w: (conv(x, w, layout) ** 2).sum(), (0, 1))
+    found = convolutions(gradients, image, kernel)
+    assert sorted(each.role for each in found) == ["forward", "input gradient", "weight gradient"]
+
+
+def test_it_prints_as_a_table(explanation):
+    text, page = str(explanation), explanation._repr_html_()
+    for words in (*COLUMNS, *(row.algorithm for row in explanation.rows), "x 5", "2x16x16 8->8 3x3"):
+        assert words.split()[0] in text and words.replace(">", "&gt;") in page
+    assert page.count("<tr>") == len(explanation.rows) + 2
+
+
+def test_it_draws(explanation):
+    axes = explanation.plot()
+    assert len(axes.patches) == 2 * len(explanation.rows)
+    widths = [bar.get_width() for bar in axes.patches[len(explanation.rows) :]]
+    np.testing.assert_allclose(widths, [1e3 * row.times * row.seconds for row in explanation.rows])
+    assert explanation.plot(axes) is axes
+
+
+def test_without_the_tools_it_says_what_it_needs(monkeypatch, explanation):
+    monkeypatch.setitem(sys.modules, "rich.table", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for use, what in ((lambda: str(explanation), "rich"), (explanation.plot, "matplotlib")):
+        with pytest.raises(ImportError, match=rf"needs {what}: pip install 'jaxconv\[tools\]'"):
+            use()
+
+
+def test_a_program_without_convolutions():
+    explanation = jaxconv.explain(jnp.tanh, jnp.ones(3))
+    assert explanation.rows == () and explanation.flops == 0 and "all" in str(explanation)
+
+
+def test_a_convolution_of_nothing():
+    [row] = jaxconv.explain(conv, jax.ShapeDtypeStruct((0, 16, 16, 8), "float32"), KERNEL).rows
+    assert row.algorithm == "xla" and row.flops == 0
