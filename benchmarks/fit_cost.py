@@ -30,7 +30,7 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE = 10.0  # of weights of standardised features
+RIDGE = 3.0  # of weights of standardised features
 LEAST_ROWS = 8  # of an algorithm and kind, to be fitted at all
 LEAST_IN_CELL = 2
 FOLDS = 10
@@ -90,7 +90,7 @@ def fit(rows: list[Row]) -> dict[str, Any]:
 
 def regress(rows: list[Row], name: str) -> dict[str, float]:
     """Weights of the features that vary, and of "one"."""
-    table = [_cost.features(row.geometry, row.threads) for row in rows]
+    table = [_cost.features(name, row.geometry, row.threads) for row in rows]
     target = np.log([row.seconds[name] for row in rows])
     columns = {feature: np.array([values[feature] for values in table]) for feature in table[0]}
     columns = {feature: column for feature, column in columns.items() if np.ptp(column) > 1e-9}
@@ -104,7 +104,7 @@ def regress(rows: list[Row], name: str) -> dict[str, float]:
 def predicted(fits: dict[str, Any], name: str, row: Row) -> float | None:
     """Seconds of the row's convolution by the algorithm."""
     own = fits.get(name, {}).get(_cost.kind(row.geometry))
-    return _cost.evaluate(own, row.geometry, row.threads) if own else None
+    return _cost.evaluate(own, name, row.geometry, row.threads) if own else None
 
 
 class Judged(NamedTuple):

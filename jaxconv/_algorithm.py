@@ -20,11 +20,13 @@ class Algorithm(NamedTuple):
       convolve: (lhs, rhs, geometry) -> out, all in the caller's layouts.
       unsupported: geometry -> why it cannot be done within the bound, or "" when it can.
       workspace: geometry -> bytes that it estimates it needs, at most the bound.
+      turns: geometry -> in how many parts it computes the convolution to need no more than that.
     """
 
     convolve: Callable[..., jax.Array]
     unsupported: Callable[..., str]
     workspace: Callable[..., int]
+    turns: Callable[..., int]
 
 
 def nothing(geometry: Geometry, *bound: int) -> str:
@@ -47,7 +49,15 @@ def either(question: Callable[[Geometry], bool], yes: Algorithm, no: Algorithm) 
     def workspace(geometry: Geometry, *bound: int) -> int:
         return chosen(geometry).workspace(geometry, *bound)
 
-    return Algorithm(convolve, unsupported, workspace)
+    def turns(geometry: Geometry, *bound: int) -> int:
+        return chosen(geometry).turns(geometry, *bound)
+
+    return Algorithm(convolve, unsupported, workspace, turns)
+
+
+def once(geometry: Geometry, *bound: int) -> int:
+    """All of it in one go."""
+    return 1
 
 
 def too_many_bytes(least: int, bound: int) -> str:

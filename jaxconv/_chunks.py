@@ -7,6 +7,7 @@ that are stored in another order are transposed for it, a chunk at a time.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product, starmap
 from math import prod
 from typing import Any, NamedTuple
@@ -93,6 +94,7 @@ def needed(geometry: Geometry, kernel: Kernel, chunk: Chunk) -> int:
     return total
 
 
+@lru_cache(4096)  # the chooser asks several times for each algorithm
 def choose_chunk(geometry: Geometry, kernel: Kernel, max_bytes: int) -> Chunk | None:
     """Of those that fit under the bound, the one for which all chunks together need least; None if none fits.
 
@@ -188,4 +190,8 @@ def chunked(kernel: Kernel, refuses: Callable[[Geometry], str] = nothing) -> Alg
         least = workspace(geometry, max_workspace_bytes)
         return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
 
-    return Algorithm(convolve, unsupported, workspace)
+    def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+        chunk = choose_chunk(geometry, kernel, max_workspace_bytes) or smallest(geometry)
+        return prod(map(ceil_div, whole(geometry), chunk))
+
+    return Algorithm(convolve, unsupported, workspace, turns)

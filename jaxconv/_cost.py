@@ -16,6 +16,7 @@ from math import exp, log, prod
 from pathlib import Path
 from typing import Any
 
+from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._machine import cores
 
@@ -31,9 +32,10 @@ def margin() -> float:
     return model()["margin"]
 
 
-def features(geometry: Geometry, threads: int) -> dict[str, float]:
-    """What the prediction goes by: sizes as logarithms, kinds as 0 or 1."""
-    g = geometry
+def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
+    """What the prediction goes by: sizes as logarithms, kinds as 0 or 1, and the bytes that the algorithm's own copies
+    come to, as it estimates them."""
+    g, algorithm = geometry, ALGORITHMS[name]
     positions = g.batch * prod(g.out_spatial)
     columns = g.out_spatial[-1] if g.ndim else 1
     inputs = g.batch * prod(g.spatial)
@@ -42,6 +44,7 @@ def features(geometry: Geometry, threads: int) -> dict[str, float]:
         "one": 1.0,
         "positions": log(positions),
         "inputs": log(inputs),
+        "copies": log(max(algorithm.workspace(g) * algorithm.turns(g), 10**5)),
         "taps": log(prod(g.kernel)),
         "in channels": log(g.in_channels),
         "in channels over 16": log(max(g.in_channels, 16)),
@@ -82,7 +85,7 @@ def kind(geometry: Geometry) -> str:
         "grouped" if g.groups > 1 else "dense",
         "few positions" if g.few_positions else "many positions",
         "one axis" if g.ndim == 1 else "",
-        "turned" if not g.few_positions and not g.out_layout.is_canonical else "",
+        "turned" if g.groups == 1 and not g.few_positions and not g.out_layout.is_canonical else "",
     ]
     return ", ".join(filter(None, words))
 
@@ -99,12 +102,12 @@ def predict(name: str, geometry: Geometry) -> float | None:
     if geometry.out_dtype != geometry.dtype:
         return None
     fit = model()["fits"].get(name, {}).get(kind(geometry))
-    return evaluate(fit, geometry, cores()) if fit else None
+    return evaluate(fit, name, geometry, cores()) if fit else None
 
 
-def evaluate(fit: dict[str, Any], geometry: Geometry, threads: int) -> float | None:
+def evaluate(fit: dict[str, Any], name: str, geometry: Geometry, threads: int) -> float | None:
     """Seconds by one set of weights, or None outside of the cells that it was fitted to."""
     if cell(geometry) not in fit["cells"]:
         return None
-    values = features(geometry, threads)
+    values = features(name, geometry, threads)
     return exp(sum(weight * values[feature] for feature, weight in fit["weights"].items()))

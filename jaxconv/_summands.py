@@ -4,8 +4,9 @@ operands are large and whose sum is long. Its summed channels are images and its
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
-from math import isqrt
+from math import isqrt, prod
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,7 @@ def divisors(size: int) -> list[int]:
     return sorted({*small, *(size // part for part in small)}, reverse=True)
 
 
+@lru_cache(4096)
 def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, rows: bool = True) -> Geometry | None:
     """The largest part of the sum that fits under the bound; None if none does."""
     return next((some for some in divisions(geometry, rows) if workspace(some) <= max_bytes), None)
@@ -121,4 +123,9 @@ def of_summands(
         least = needed(geometry, max_workspace_bytes)
         return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
 
-    return Algorithm(convolve, unsupported, needed)
+    def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+        chosen = choose_summands(geometry, workspace, max_workspace_bytes, rows)
+        part = chosen or [*divisions(geometry, rows)][-1]
+        return geometry.in_channels * prod(geometry.kernel) // (part.in_channels * prod(part.kernel))
+
+    return Algorithm(convolve, unsupported, needed, turns)

@@ -13,7 +13,7 @@ array and padded by itself, so no padded, dilated or transposed copy of a whole 
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -72,6 +72,7 @@ def tile_of(geometry: Geometry, sizes: tuple[int, ...]) -> Geometry:
     )
 
 
+@lru_cache(4096)
 def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_bytes: int, max_slices: int) -> Geometry:
     """The tile, as a geometry, that can be computed within `max_bytes`.
 

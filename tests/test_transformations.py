@@ -253,7 +253,7 @@ def unstrided():
         calls.append(geometry)
         return im2col.convolve(lhs, rhs, geometry)
 
-    ALGORITHMS["unstrided"] = Algorithm(convolve, unsupported, im2col.ALGORITHM.workspace)
+    ALGORITHMS["unstrided"] = Algorithm(convolve, unsupported, im2col.ALGORITHM.workspace, im2col.ALGORITHM.turns)
     yield calls
     del ALGORITHMS["unstrided"]
 

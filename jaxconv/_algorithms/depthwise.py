@@ -61,4 +61,10 @@ def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYT
     return "; ".join(way.unsupported(g, max_workspace_bytes) for way in ways(g))
 
 
-ALGORITHM = Algorithm(convolve, unsupported, workspace)
+def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+    """Of the best."""
+    chosen = way(geometry, max_workspace_bytes) or looped.ALGORITHM
+    return chosen.turns(geometry, max_workspace_bytes)
+
+
+ALGORITHM = Algorithm(convolve, unsupported, workspace, turns)

@@ -20,7 +20,7 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, too_many_bytes
 from .._geometry import Geometry
-from .._tiling import choose_tile, tiled
+from .._tiling import ceil_div, choose_tile, tiled
 
 MAX_SLICES = 32  # along one axis: keeps tracing and compiling in the tens of milliseconds
 FUSED_SLICES = 8
@@ -131,4 +131,11 @@ def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYT
     return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
 
 
-ALGORITHM = Algorithm(convolve, unsupported, needed)
+def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+    """Tiles."""
+    g, tile = geometry, choose_tile(geometry, workspace, max_workspace_bytes, MAX_SLICES)
+    sizes = ((h.batch, *h.out_spatial, h.groups, h.out_channels, *h.kernel, h.in_channels) for h in (g, tile))
+    return prod(map(ceil_div, *sizes))
+
+
+ALGORITHM = Algorithm(convolve, unsupported, needed, turns)

@@ -14,7 +14,7 @@ than one position, and the loops are loops however large the input.
 import jax
 import jax.numpy as jnp
 
-from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, once
 from .._geometry import Geometry, dilated
 from .._tiling import for_each
 
@@ -65,4 +65,4 @@ def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
     return 4 * g.groups * (pixel + tap + result) * max(jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize)
 
 
-ALGORITHM = Algorithm(convolve, nothing, workspace)
+ALGORITHM = Algorithm(convolve, nothing, workspace, once)

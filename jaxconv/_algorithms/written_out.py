@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, too_many_bytes
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, once, too_many_bytes
 from .._geometry import Geometry
 from .._phases import Phase, axis_phases, interleave
 
@@ -196,4 +196,4 @@ def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYT
     return too_many_bytes(bytes_, max_workspace_bytes) if bytes_ > max_workspace_bytes else ""
 
 
-ALGORITHM = Algorithm(convolve, unsupported, workspace)
+ALGORITHM = Algorithm(convolve, unsupported, workspace, once)

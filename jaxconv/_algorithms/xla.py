@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, once
 from .._geometry import Geometry, dilated
 
 
@@ -32,4 +32,4 @@ def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
     return total + (not g.out_layout.is_canonical) * prod(g.out_layout.shape) * jnp.dtype(g.out_dtype).itemsize
 
 
-ALGORITHM = Algorithm(convolve, nothing, workspace)
+ALGORITHM = Algorithm(convolve, nothing, workspace, once)
