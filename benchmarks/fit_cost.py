@@ -161,8 +161,8 @@ def report(rows: list[Row], margin: float) -> str:
         "# The cost model on layers that it was not fitted to",
         "",
         "over best: measured time of the choice by that of the best algorithm, geometric mean; over lax: time of lax "
-        "by that of the choice; worst: the least of those. An algorithm is chosen over lax's own if it is predicted to be "
-        f"{margin:g} times as fast. Made by `python benchmarks/fit_cost.py` from training.json.",
+        "by that of the choice; worst: the least of those. An algorithm is chosen over lax's own if it is predicted to "
+        f"be {margin:g} times as fast. Made by `python benchmarks/fit_cost.py` from training.json.",
     ]
     for title, part in (("Layers left out, a tenth at a time", tenths(rows)), ("Suites left out", by_suite)):
         judged = cross_validate(rows, margin, part)
@@ -204,7 +204,7 @@ def main() -> None:
     fits = fit(rows)
     for kinds in fits.values():
         for own in kinds.values():
-            own["weights"] = {feature: float(f"{weight:.4g}") for feature, weight in own["weights"].items()}
+            own["weights"] = {feature: float(f"{weight:.7g}") for feature, weight in own["weights"].items()}
     model = {"margin": arguments.margin, "fits": fits}
     write_atomically(MODEL, json.dumps(model, indent=1) + "\n")
     write_atomically(REPORT, text)

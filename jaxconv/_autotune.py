@@ -64,7 +64,7 @@ def autotune(
     """
     settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
     found = dict.fromkeys(each.geometry for each in convolutions(f, *args, **kwargs))
-    todo = [geometry for geometry in found if geometry.macs and not geometry.is_symbolic]
+    todo = [geometry for geometry in found if not geometry.is_symbolic and not geometry.is_empty]
     measured: dict[Geometry, Tuned] = {}
     deadline = time.monotonic() + seconds
     why = ""
@@ -128,14 +128,14 @@ def _bar(total: int, wanted: bool | None) -> Iterator[Callable[[], None]]:
     try:
         from rich.console import Console
         from rich.progress import Progress
+
+        console = Console(stderr=True)
+        bar = Progress(console=console, disable=wanted is False or not (wanted or console.is_terminal))
     except ImportError:
         if wanted:
             raise ImportError("the progress bar needs rich: pip install 'jaxconv[tools]'") from None
-        wanted = False
-    if wanted is False:
         yield lambda: None
         return
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (wanted or console.is_terminal)) as progress:
-        task = progress.add_task("autotune", total=total)
-        yield lambda: progress.advance(task)
+    with bar:
+        task = bar.add_task("autotune", total=total)
+        yield lambda: bar.advance(task)

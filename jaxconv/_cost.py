@@ -1,7 +1,7 @@
 """How long each algorithm takes on a CPU, predicted from the geometry alone.
 
 For each algorithm, and apart for kinds of convolution (with groups, with few output positions as weight gradients have
-them, in one dimension, channels first),
+them, in one dimension, channels first, of each type),
 
     log seconds = sum over features of  weight[feature] * feature(geometry)
 
@@ -71,8 +71,6 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "lhs turned": float(not g.lhs_layout.is_canonical),
         "rhs turned": float(not g.rhs_layout.is_canonical),
         "out turned": float(not g.out_layout.is_canonical),
-        "float64": float(g.dtype == "float64"),
-        "bfloat16": float(g.dtype == "bfloat16"),
         "threads": log(threads),
         "threads, many products": log(threads) * min(1.0, g.macs / 1e8),
     }
@@ -85,6 +83,7 @@ def kind(geometry: Geometry) -> str:
         "grouped" if g.groups > 1 else "dense",
         "few positions" if g.few_positions else "many positions",
         "one axis" if g.ndim == 1 else "",
+        "" if g.dtype == "float32" else g.dtype,
         "turned" if g.groups == 1 and not g.few_positions and not g.out_layout.is_canonical else "",
     ]
     return ", ".join(filter(None, words))
@@ -93,8 +92,7 @@ def kind(geometry: Geometry) -> str:
 def cell(geometry: Geometry) -> str:
     """What must have been measured for a prediction to hold, and cannot be extrapolated to."""
     g = geometry
-    words = [f"{g.ndim} axes", g.dtype, "dilated lhs" if max(g.lhs_dilation, default=1) > 1 else ""]
-    return ", ".join(filter(None, words))
+    return f"{g.ndim} axes" + (", dilated lhs" if max(g.lhs_dilation, default=1) > 1 else "")
 
 
 def predict(name: str, geometry: Geometry) -> float | None:

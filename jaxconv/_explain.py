@@ -196,7 +196,7 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
     """The row of one convolution."""
     g, settings = geometry, request.settings
     choice = choose(request, g, jax.default_backend())
-    cost = predictions(g, settings) if g.macs and not g.is_symbolic and jax.default_backend() == "cpu" else {}
+    cost = predictions(g, settings) if not g.is_symbolic and not g.is_empty and jax.default_backend() == "cpu" else {}
     tuned = settings.plan.convolutions.get(g) if settings.plan else None
     measured = dict(tuned.seconds) if tuned else {}
     rejected = {}
@@ -207,7 +207,7 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
             rejected[name] = refusal(name, g, settings) or slower
     shapes = ((g.lhs_layout, g.dtype), (g.rhs_layout, g.dtype), (g.out_layout, g.out_dtype))
     moved = sum(prod(layout.shape) * jnp.dtype(dtype).itemsize for layout, dtype in shapes)
-    workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.max_workspace_bytes) if g.macs else 0
+    workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.max_workspace_bytes) if not g.is_empty else 0
     factor = ERROR_FACTOR[choice.algorithm]
     return Explained(g, role, times, *choice, cost, measured, rejected, 2 * g.macs, moved, workspace, factor)
 

@@ -206,6 +206,11 @@ class Geometry:
         )
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to add up: no result, or only results that are sums of padding."""
+        return 0 in (self.macs, *self.lhs_layout.shape, *self.rhs_layout.shape)
+
+    @property
     def few_positions(self) -> bool:
         """Whether there are fewer output positions than taps, as in weight gradients: rhs is the large operand."""
         return prod(self.out_spatial) < prod(self.kernel)

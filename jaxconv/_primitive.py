@@ -65,7 +65,7 @@ def _computation(lhs, rhs, request, params, platform) -> tuple[Callable[[jax.Arr
 def computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out, all in the caller's layouts, by the algorithm of this name."""
     convolve = ALGORITHMS[name].convolve
-    if not geometry.macs:  # nothing to add up, and nothing to index into
+    if geometry.is_empty:  # nothing to index into
         return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype)
 
     def compute(lhs, rhs):

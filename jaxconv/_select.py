@@ -40,7 +40,7 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
     """By predicted time, where there are predictions: for the platforms and types that were measured."""
     if platform == "cuda" and not jax.numpy.issubdtype(geometry.dtype, jax.numpy.inexact):
         return Choice("im2col", "XLA has no convolution of integers for CUDA")
-    if platform != "cpu" or geometry.is_symbolic or not geometry.macs:
+    if platform != "cpu" or geometry.is_symbolic or geometry.is_empty:
         return Choice("xla", "nothing to choose by: not measured")
     times = predictions(geometry, settings)
     if "xla" not in times:
@@ -68,7 +68,7 @@ def refusal(name: str, geometry: Geometry, settings: Settings) -> str:
         return f"its error is not within what {settings.accuracy!r} allows"
     if reason := ALGORITHMS[name].unsupported(geometry, settings.max_workspace_bytes):
         return reason
-    needed = ALGORITHMS[name].workspace(geometry, settings.max_workspace_bytes) if geometry.macs else 0
+    needed = ALGORITHMS[name].workspace(geometry, settings.max_workspace_bytes) if not geometry.is_empty else 0
     bound = settings.max_workspace_bytes
     return f"it needs {needed} bytes of workspace, and may take {bound}" if needed > bound else ""
 

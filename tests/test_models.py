@@ -202,7 +202,7 @@ def test_as_an_argument_of_the_layer(layer, algorithm):
     theirs, params = layer(x)
     ours, _ = layer(x, conv_general_dilated=ours)
     assert_replaced(step(ours), step(theirs), (params, x), layers=1)
-    assert ("convolution" in jax.jit(step(ours)).lower(params, x).as_text()) == (not algorithm)
+    assert not algorithm or "convolution" not in jax.jit(step(ours)).lower(params, x).as_text()
 
 
 def test_nnx_step_that_changes_its_model():

@@ -153,7 +153,7 @@ def test_a_plan_made_elsewhere_is_refused(name, value):
     with pytest.warns(UserWarning, match=f"not used, .* {name} {value!r}, not"), plan:
         assert ran(f, LHS, RHS) == before
     with pytest.raises(ValueError, match=f"different conditions: {name}"):
-        plan | plan_of("im2col")
+        _ = plan | plan_of("im2col")
 
 
 def test_an_algorithm_that_can_no_longer_do_it_is_not_taken():

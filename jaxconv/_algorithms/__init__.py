@@ -11,7 +11,7 @@ def of_constant_shapes(algorithm: Algorithm) -> Algorithm:
     def unsupported(geometry: Geometry, *bound: int) -> str:
         if geometry.is_symbolic:
             return "it needs constant shapes, and these are symbolic"
-        return algorithm.unsupported(geometry, *bound) if geometry.macs else ""
+        return algorithm.unsupported(geometry, *bound) if not geometry.is_empty else ""
 
     return algorithm._replace(unsupported=unsupported)
 
