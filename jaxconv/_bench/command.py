@@ -16,7 +16,7 @@ UNASKED = ("naive", "xla")  # slow, and the same as lax: only by name
 def add_options(parser: argparse.ArgumentParser) -> None:
     """All that have several values can be given several times."""
     parser.add_argument("--suite", action="append", metavar="NAME", help=f"default core; {', '.join(SUITES)}")
-    parser.add_argument("--batch", action="append", type=_positive, metavar="N", help="default 8; core has its own")
+    parser.add_argument("--batch", action="append", type=positive, metavar="N", help="default 8; core has its own")
     parser.add_argument("--layer", action="append", metavar="PART", help="only layers with this in their name")
     parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="default float32")
@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(name for name in ALGORITHMS if name not in UNASKED)
     parser.add_argument("--algorithm", action="append", choices=ALGORITHMS, help=f"default {names}")
     parser.add_argument("--against", action="append", choices=("lax", "torch"), help="default both")
-    parser.add_argument("--rounds", type=_positive, default=3, help="turns of each backend (%(default)s)")
+    parser.add_argument("--rounds", type=positive, default=3, help="turns of each backend (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.3, help="in each turn (%(default)s)")
     limit = "most seconds for a first call (%(default)s), which stays the only one if it takes a quarter of that"
     parser.add_argument("--limit", type=float, default=20.0, help=limit)
@@ -156,7 +156,8 @@ def _names(options: argparse.Namespace) -> str:
     return "; ".join(f"{name} has {', '.join(suite(name, 1))}" for name in options.suite)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option that counts something."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be positive, got {value}")

@@ -21,8 +21,9 @@ def command(backend: str) -> list[str]:
 class Worker:
     """A process that starts when it is first asked, and again after it died."""
 
-    def __init__(self, backend: str):
-        self.backend = backend
+    def __init__(self, backend: str, starting: list[str] | None = None):
+        """`starting`: what starts it, if that is not `command(backend)`."""
+        self.backend, self.starting = backend, starting
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, limit: float, /, **message: Any) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class Worker:
     def _start(self) -> subprocess.Popen[str]:
         self.complaints = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            command(self.backend),
+            self.starting or command(self.backend),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.complaints,

@@ -18,7 +18,7 @@ EXPLANATION = (
 )
 
 
-def show(console: Console, sheets: Sequence[Sheet]) -> None:
+def show(console: Console, sheets: Sequence[Sheet], explanation: str = EXPLANATION) -> None:
     """Print them."""
     for sheet in sheets:
         console.print(escape(sheet.title), style="bold", highlight=False)
@@ -32,12 +32,18 @@ def show(console: Console, sheets: Sequence[Sheet]) -> None:
         for note in sheet.notes:
             console.print(escape(note), style="bold red" if note.startswith("FAILED") else None, highlight=False)
         console.print()
-    console.print(EXPLANATION, highlight=False)
+    console.print(explanation, highlight=False)
 
 
-def write_markdown(path: Path, header: dict[str, Any], sheets: Sequence[Sheet]) -> None:
+def write_markdown(
+    path: Path,
+    header: dict[str, Any],
+    sheets: Sequence[Sheet],
+    title: str = "Benchmark",
+    explanation: str = EXPLANATION,
+) -> None:
     """The same tables, with the conditions they hold under."""
-    parts = ["# Benchmark", _conditions(header), EXPLANATION]
+    parts = [f"# {title}", _conditions(header), explanation]
     for sheet in sheets:
         parts.append(f"## {sheet.title[0].upper()}{sheet.title[1:]}")
         rules = ["---" if i < sheet.words or column == "worst" else "---:" for i, column in enumerate(sheet.columns)]

@@ -47,10 +47,10 @@ def first_call(prepared: Prepared) -> dict[str, Any]:
     return {"seconds": seconds, "peak": peak, "checksums": checksums}
 
 
-def take_times(prepared: Prepared, seconds: float) -> dict[str, list[float]]:
+def take_times(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, list[float]]:
     """Seconds of each call of each variant, at least one, in about `seconds` for each."""
     result = {}
-    for variant, call in prepared.calls.items():
+    for variant, call in calls.items():
         times = [_clocked(call)]
         if times[0] < seconds:  # else it is too long for caches, that another process had meanwhile, to matter
             times = [_clocked(call)]
@@ -66,33 +66,40 @@ def _clocked(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def main(backend: str) -> None:
-    """Answer until the input ends."""
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer each message until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    prepared: Prepared | None = None
     for line in sys.stdin:
-        message = json.loads(line)
         try:
-            if message["do"] == "prepare":
-                prepared = None
-                start_over()
-                prepared = prepare(backend, Job.from_json(message["job"]))
-                answer = {"compile": prepared.compile, "workspace": prepared.workspace, "flops": prepared.flops}
-            elif message["do"] == "release":
-                prepared, answer = None, {}
-            else:
-                assert prepared is not None, "nothing is prepared"
-                answer = (
-                    first_call(prepared)
-                    if message["do"] == "first call"
-                    else {"times": take_times(prepared, message["seconds"])}
-                )
+            reply = answer(json.loads(line))
         except (CannotError, NotImplementedError) as error:
-            answer = {"cannot": str(error)}
+            reply = {"cannot": str(error)}
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"[:500]}
-        print(json.dumps(answer), file=answers, flush=True)
+            reply = {"error": f"{type(error).__name__}: {error}"[:500]}
+        print(json.dumps(reply), file=answers, flush=True)
+
+
+def main(backend: str) -> None:
+    """Do what the backend is asked."""
+    prepared: Prepared | None = None
+
+    def answer(message: dict[str, Any]) -> dict[str, Any]:
+        nonlocal prepared
+        if message["do"] == "prepare":
+            prepared = None
+            start_over()
+            prepared = prepare(backend, Job.from_json(message["job"]))
+            return {"compile": prepared.compile, "workspace": prepared.workspace, "flops": prepared.flops}
+        if message["do"] == "release":
+            prepared = None
+            return {}
+        assert prepared is not None, "nothing is prepared"
+        if message["do"] == "first call":
+            return first_call(prepared)
+        return {"times": take_times(prepared.calls, message["seconds"])}
+
+    serve(answer)
 
 
 if __name__ == "__main__":

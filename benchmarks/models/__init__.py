@@ -1,0 +1,1 @@
+"""How long whole training steps take: `python -m benchmarks.models`."""
