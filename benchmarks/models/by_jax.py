@@ -20,7 +20,7 @@ def prepare(contestant: str, model: Model, parameters: Arrays, data: Arrays) -> 
     state, costs, plan = jax.block_until_ready(start()), {}, nullcontext()
     if contestant == "jaxconv, plan":
         begin = time.perf_counter()
-        plan = jaxconv.autotune(step, state, batch)  # pyright: ignore[reportAttributeAccessIssue]
+        plan = jaxconv.autotune(step, state, batch)
         costs["tune"] = time.perf_counter() - begin
     begin = time.perf_counter()
     with plan:
