@@ -30,7 +30,7 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE = 3.0  # of weights of standardised features
+RIDGE = 1.0  # of weights of standardised features
 LEAST_ROWS = 8  # of an algorithm and kind, to be fitted at all
 LEAST_IN_CELL = 2
 FOLDS = 10
@@ -93,7 +93,7 @@ def regress(rows: list[Row], name: str) -> dict[str, float]:
     table = [_cost.features(name, row.geometry, row.threads) for row in rows]
     target = np.log([row.seconds[name] for row in rows])
     columns = {feature: np.array([values[feature] for values in table]) for feature in table[0]}
-    columns = {feature: column for feature, column in columns.items() if np.ptp(column) > 1e-9}
+    columns = {feature: column for feature, column in columns.items() if np.std(column) > 1e-2}
     means, scales = [np.array([f(column) for column in columns.values()]) for f in (np.mean, np.std)]
     matrix = (np.stack(list(columns.values()), 1) - means) / scales
     slopes = np.linalg.solve(matrix.T @ matrix + RIDGE * np.eye(len(columns)), matrix.T @ (target - target.mean()))
@@ -204,7 +204,7 @@ def main() -> None:
     fits = fit(rows)
     for kinds in fits.values():
         for own in kinds.values():
-            own["weights"] = {feature: float(f"{weight:.7g}") for feature, weight in own["weights"].items()}
+            own["weights"] = {feature: float(f"{weight:.6g}") for feature, weight in own["weights"].items()}
     model = {"margin": arguments.margin, "fits": fits}
     write_atomically(MODEL, json.dumps(model, indent=1) + "\n")
     write_atomically(REPORT, text)
