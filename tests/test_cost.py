@@ -1,7 +1,6 @@
 """The cost model: what it promises about layers it was not fitted to, and where it has nothing to say."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv
+from benchmarks import fit_cost
 from jaxconv import _cost
 from jaxconv._geometry import geometry_of
 from jaxconv._select import choose, choose_by_cost
 from jaxconv._settings import Request, Settings
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import fit_cost  # noqa: E402
 
 GEOMETRY = geometry_of(
     jax.ShapeDtypeStruct((8, 56, 56, 144), "float32"),
