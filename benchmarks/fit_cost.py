@@ -11,7 +11,6 @@ happens with layers unlike any that were measured.
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from jaxconv import _cost
 from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
-from jaxconv._bench.figures import OTHERS, median, with_xla
+from jaxconv._bench.figures import OTHERS, geometric_mean, median, with_xla
 from jaxconv._bench.job import Job
 from jaxconv._collect import convolutions
 from jaxconv._files import write_atomically
@@ -121,9 +120,7 @@ def judge(fits: dict[str, Any], margin: float, row: Row) -> Judged:
     """What the chooser would do with these fits, for the default accuracy."""
     times = {name: seconds for name, seconds in row.seconds.items() if name in ACCURACIES["default"]}
     guesses = {name: guess for name in times if (guess := predicted(fits, name, row))}
-    chosen = min(guesses, key=guesses.__getitem__, default="xla")
-    if "xla" not in guesses or guesses[chosen] * margin >= guesses["xla"]:
-        chosen = "xla"
+    chosen = _cost.fastest(guesses, margin)
     best = min(times, key=times.__getitem__)
     return Judged(row, chosen, best, times[chosen] / times[best], times["xla"] / times[chosen])
 
@@ -148,11 +145,6 @@ def tenths(rows: list[Row]) -> Callable[[Row], int]:
 def by_suite(row: Row) -> str:
     """The part that its suite is."""
     return row.suite
-
-
-def mean(values: Iterable[float]) -> float:
-    """The geometric one."""
-    return math.exp(np.mean(np.log(list(values))))
 
 
 def report(rows: list[Row], margin: float) -> str:
@@ -182,9 +174,9 @@ def table(judged: list[Judged]) -> list[str]:
     ]
     suites = {suite: [each for each in judged if each.row.suite == suite] for suite in {e.row.suite: 0 for e in judged}}
     for suite, some in [*suites.items(), ("all", judged)]:
-        ratios = [each.over_lax for each in some]
+        ratios, best = [each.over_lax for each in some], geometric_mean(each.over_best for each in some)
         lines.append(
-            f"| {suite} | {len(some)} | {mean(each.over_best for each in some):.3f} | {mean(ratios):.2f} | "
+            f"| {suite} | {len(some)} | {best:.3f} | {geometric_mean(ratios):.2f} | "
             f"{min(ratios):.2f} | {sum(ratio < 0.95 for ratio in ratios)} |"
         )
     return lines

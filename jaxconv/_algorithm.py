@@ -55,11 +55,26 @@ def either(question: Callable[[Geometry], bool], yes: Algorithm, no: Algorithm) 
     return Algorithm(convolve, unsupported, workspace, turns)
 
 
+def bounded(
+    convolve: Callable[..., jax.Array],
+    workspace: Callable[..., int],
+    turns: Callable[..., int],
+    refuses: Callable[[Geometry], str] = nothing,
+) -> Algorithm:
+    """What does all that `refuses` (geometry -> why not, or "") does not refuse, where its workspace is within the
+    bound."""
+
+    def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+        if reason := refuses(geometry):
+            return reason
+        least = workspace(geometry, max_workspace_bytes)
+        if least <= max_workspace_bytes:
+            return ""
+        return f"it needs {least} bytes of workspace at least, and may take {max_workspace_bytes}"
+
+    return Algorithm(convolve, unsupported, workspace, turns)
+
+
 def once(geometry: Geometry, *bound: int) -> int:
     """All of it in one go."""
     return 1
-
-
-def too_many_bytes(least: int, bound: int) -> str:
-    """Why not."""
-    return f"it needs {least} bytes of workspace at least, and may take {bound}"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, too_many_bytes
+from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
 from ._geometry import Geometry
 from ._layout import channels_last
 from ._tiling import ceil_div, for_each, for_each_block, read_window, tile_of
@@ -184,14 +184,8 @@ def chunked(kernel: Kernel, refuses: Callable[[Geometry], str] = nothing) -> Alg
         chunk = choose_chunk(geometry, kernel, max_workspace_bytes) or smallest(geometry)
         return needed(geometry, kernel, chunk)
 
-    def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
-        if reason := refuses(geometry):
-            return reason
-        least = workspace(geometry, max_workspace_bytes)
-        return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
-
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
         chunk = choose_chunk(geometry, kernel, max_workspace_bytes) or smallest(geometry)
         return prod(map(ceil_div, whole(geometry), chunk))
 
-    return Algorithm(convolve, unsupported, workspace, turns)
+    return bounded(convolve, workspace, turns, refuses)

@@ -32,6 +32,12 @@ def margin() -> float:
     return model()["margin"]
 
 
+def fastest(times: dict[str, float], margin: float) -> str:
+    """The least of the predictions, or "xla" where that has none, or is not beaten by the margin."""
+    best = min(times, key=times.__getitem__, default="xla")
+    return best if "xla" in times and times[best] * margin < times["xla"] else "xla"
+
+
 def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
     """What the prediction goes by: sizes as logarithms, kinds as 0 or 1, and the bytes that the algorithm's own copies
     come to, as it estimates them."""
@@ -62,9 +68,7 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "up": log(prod(g.lhs_dilation)),
         "unpadded": float(not padded),
         "unpadded, many products": float(not padded) * log(max(g.macs, 10**8) / 1e8),
-        "one tile": float(
-            columns <= 64 and g.out_channels <= 64
-        ),  # of what a dense convolution is cut into for threads
+        "one tile": float(columns <= 64 and g.out_channels <= 64),  # all for one thread, in a dense convolution
         "one tap": float(prod(g.kernel) == 1),
         "one axis": float(g.ndim == 1),
         "three axes": float(g.ndim == 3),

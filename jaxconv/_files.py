@@ -1,7 +1,10 @@
 """Files that whoever reads them has whole: the old one or the new one."""
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -13,3 +16,10 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_rows(path: Path, header: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
+    """JSON: the header, and after it the rows under their name, a line each."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    start = json.dumps(header, indent=1).removesuffix("\n}")
+    write_atomically(path, f'{start},\n "{name}": [\n{lines}\n]}}\n')

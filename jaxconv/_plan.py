@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ._accuracy import ACCURACIES
 from ._algorithm import MAX_WORKSPACE_BYTES
 from ._algorithms import ALGORITHMS
-from ._files import write_atomically
+from ._files import write_rows
 from ._geometry import Geometry
 from ._machine import conditions
 from ._settings import current, using
@@ -119,10 +119,10 @@ class Plan:
         if apart := difference(self.conditions, conditions()):
             warnings.warn(f"this plan is not used, it was made under other conditions: {apart}", stacklevel=2)
         else:
-            convolutions = self.convolutions
+            plan = self
             if settings.plan is not None:  # around this one
-                convolutions = {**settings.plan.convolutions, **convolutions}
-            plan = Plan(self.conditions, convolutions, self.accuracy, self.max_workspace_bytes)
+                convolutions = {**settings.plan.convolutions, **self.convolutions}
+                plan = Plan(self.conditions, convolutions, self.accuracy, self.max_workspace_bytes)
             settings = settings._replace(
                 plan=plan, accuracy=self.accuracy, max_workspace_bytes=self.max_workspace_bytes
             )
@@ -149,9 +149,8 @@ class Plan:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it, a convolution a line. Whoever reads the file meanwhile, or stops this, has the old or the new."""
         content = self.to_json()
-        lines = ",\n".join(json.dumps(entry) for entry in content.pop("convolutions"))
-        header = json.dumps(content, indent=1).removesuffix("\n}")
-        write_atomically(Path(path), f'{header},\n "convolutions": [\n{lines}\n]}}\n')
+        rows = content.pop("convolutions")
+        write_rows(Path(path), content, "convolutions", rows)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Plan":

@@ -45,8 +45,8 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
     times = predictions(geometry, settings)
     if "xla" not in times:
         return Choice("xla", f"no measurements of {geometry.dtype}")
-    best = min(times, key=times.__getitem__)
-    if times[best] * _cost.margin() >= times["xla"]:
+    best = _cost.fastest(times, _cost.margin())
+    if best == "xla":
         return Choice("xla", "nothing is predicted to be much faster")
     return Choice(best, f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla")
 

@@ -11,7 +11,7 @@ from math import isqrt, prod
 import jax
 import jax.numpy as jnp
 
-from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, too_many_bytes
+from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
 from ._chunks import part, whole
 from ._geometry import Geometry, dilated
 from ._tiling import for_each, read_window
@@ -117,15 +117,9 @@ def of_summands(
         chosen = choose_summands(geometry, workspace, max_workspace_bytes, rows)
         return workspace(chosen or [*divisions(geometry, rows)][-1])
 
-    def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
-        if reason := refuses(geometry):
-            return reason
-        least = needed(geometry, max_workspace_bytes)
-        return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
-
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
         chosen = choose_summands(geometry, workspace, max_workspace_bytes, rows)
         part = chosen or [*divisions(geometry, rows)][-1]
         return geometry.in_channels * prod(geometry.kernel) // (part.in_channels * prod(part.kernel))
 
-    return Algorithm(convolve, unsupported, needed, turns)
+    return bounded(convolve, needed, turns, refuses)

@@ -11,6 +11,7 @@ import pytest
 import jaxconv
 from benchmarks import fit_cost
 from jaxconv import _cost
+from jaxconv._bench.figures import geometric_mean
 from jaxconv._geometry import geometry_of
 from jaxconv._select import choose, choose_by_cost
 from jaxconv._settings import Request, Settings
@@ -36,7 +37,7 @@ def judged(rows):
 
 
 def test_on_layers_it_was_not_fitted_to_it_is_near_the_best(judged):
-    assert fit_cost.mean(each.over_best for each in judged) <= 1.10
+    assert geometric_mean(each.over_best for each in judged) <= 1.10
 
 
 def test_on_layers_it_was_not_fitted_to_it_rarely_loses_to_lax(judged):
@@ -57,7 +58,7 @@ def test_a_model_of_noise_would_be_noticed(rows):
     shifted = dict(zip(names, names[1:] + names[:1], strict=True))
     wrong = [row._replace(seconds={shifted[name]: time for name, time in row.seconds.items()}) for row in rows]
     fits = fit_cost.fit(wrong)
-    assert fit_cost.mean(fit_cost.judge(fits, 1.1, row).over_best for row in rows) > 1.3
+    assert geometric_mean(fit_cost.judge(fits, 1.1, row).over_best for row in rows) > 1.3
 
 
 def test_the_committed_model_is_the_one_the_data_give(rows):

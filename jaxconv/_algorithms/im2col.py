@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, too_many_bytes
+from .._algorithm import MAX_WORKSPACE_BYTES, bounded
 from .._geometry import Geometry
 from .._tiling import ceil_div, choose_tile, tiled
 
@@ -125,12 +125,6 @@ def needed(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -
     return workspace(choose_tile(geometry, workspace, max_workspace_bytes, MAX_SLICES))
 
 
-def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
-    """Why not, or ""."""
-    least = needed(geometry, max_workspace_bytes)
-    return too_many_bytes(least, max_workspace_bytes) if least > max_workspace_bytes else ""
-
-
 def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
     """Tiles."""
     g, tile = geometry, choose_tile(geometry, workspace, max_workspace_bytes, MAX_SLICES)
@@ -138,4 +132,4 @@ def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) ->
     return prod(map(ceil_div, *sizes))
 
 
-ALGORITHM = Algorithm(convolve, unsupported, needed, turns)
+ALGORITHM = bounded(convolve, needed, turns)

@@ -22,9 +22,9 @@ from .._geometry import Geometry, dilated
 from .._layout import channels_last
 from .._summands import choose_summands, in_summands, of_summands
 from . import slabs, xla
+from .im2col import FUSED_SLICES
 
 MAX_SLICES = 16  # positions along the last axis
-FUSED_SLICES = 8  # XLA:CPU stacks up to 8 slices as it reads them; of more it makes the slices first, then the stack
 CACHED_BYTES = 5 * 2**20  # copies made at once: half of that and twice that are slower, on processors with 2 MiB a core
 
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, once, too_many_bytes
+from .._algorithm import MAX_WORKSPACE_BYTES, bounded, once
 from .._geometry import Geometry
 from .._phases import Phase, axis_phases, interleave
 
@@ -187,13 +187,12 @@ def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
     return total
 
 
-def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
+    if padded_axes(geometry) >= 0:
+        return ""
     least = terms(geometry, axis_phases(geometry), geometry.ndim)
-    if padded_axes(geometry) < 0:
-        return f"it would write out {least} products, more than {MAX_TERMS}"
-    bytes_ = workspace(geometry)
-    return too_many_bytes(bytes_, max_workspace_bytes) if bytes_ > max_workspace_bytes else ""
+    return f"it would write out {least} products, more than {MAX_TERMS}"
 
 
-ALGORITHM = Algorithm(convolve, unsupported, workspace, once)
+ALGORITHM = bounded(convolve, workspace, once, refuses)

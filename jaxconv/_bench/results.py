@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .._files import write_atomically
+from .._files import write_rows
 from .job import Job
 
 Row = dict[str, Any]
@@ -33,9 +33,7 @@ class Results:
 
     def write(self) -> None:
         """A row a line. Whoever reads the file meanwhile, or stops this, has the old one or the new one."""
-        lines = ",\n".join(json.dumps(row) for row in self.rows.values())
-        header = json.dumps(self.header, indent=1).removesuffix("\n}")
-        write_atomically(self.path, f'{header},\n "rows": [\n{lines}\n]}}\n')
+        write_rows(self.path, self.header, "rows", self.rows.values())
 
 
 def identity(row: Row) -> str:
