@@ -17,6 +17,7 @@ from ._functions.forms import conv1d as conv1d
 from ._functions.forms import conv2d as conv2d
 from ._functions.forms import conv3d as conv3d
 from ._functions.padding_modes import conv_with_padding_mode as conv_with_padding_mode
+from ._functions.transposed import conv_transpose as conv_transpose
 from ._plan import Plan as Plan
 from ._plan import PlanError as PlanError
 from ._settings import policy as policy
