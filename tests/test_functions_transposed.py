@@ -24,14 +24,17 @@ def random(*shape, dtype="float64", seed=0):
 
 @st.composite
 def calls(draw):
-    """Shapes and arguments that `lax.conv_transpose` takes."""
+    """Shapes and arguments that `lax.conv_transpose` takes.
+
+    More inputs than taps along each axis: XLA, which otherwise makes the kernel the input, may end the process by that.
+    """
     ndim = draw(st.integers(0, 3))
 
     def each(least, most):
         return draw(st.tuples(*[st.integers(least, most)] * ndim))
 
     batch, inputs, outputs = draw(st.tuples(*[st.integers(1, 3)] * 3))
-    lhs, rhs = (batch, *each(1, 4), inputs), (*each(1, 4), inputs, outputs)
+    lhs, rhs = (batch, *each(4, 5), inputs), (*each(1, 3), inputs, outputs)
     arguments = {"strides": each(1, 3), "padding": draw(st.sampled_from(["SAME", "VALID", "pairs"]))}
     if arguments["padding"] == "pairs":
         arguments["padding"] = tuple(zip(each(0, 3), each(0, 3), strict=True))
@@ -60,11 +63,12 @@ def calls(draw):
 def violation(lhs, rhs, dtype, arguments):
     """Why ours is not what lax's is, by the error of a direct sum."""
     operands = [(8 * random(*shape, seed=seed)).astype(dtype) for seed, shape in enumerate((lhs, rhs))]
-    got, expected = conv_transpose(*operands, **arguments, **STRICT), lax.conv_transpose(*operands, **arguments)
+    got = conv_transpose(*operands, **arguments, **STRICT)
+    expected = jax.eval_shape(lambda *operands: lax.conv_transpose(*operands, **arguments), *operands)
     if (got.shape, got.dtype) != (expected.shape, expected.dtype):
         return f"got {got.dtype}{got.shape}, expected {expected.dtype}{expected.shape}"
-    if not jnp.issubdtype(got.dtype, jnp.inexact):
-        return "" if (got == expected).all() else "integers differ"
+    if dtype == "int8":
+        return "" if (got == lax.conv_transpose(*operands, **arguments)).all() else "integers differ"
     exactly = {**arguments, "preferred_element_type": None}
     wide = [x.astype("float64") for x in operands]
     exact, most = (lax.conv_transpose(*each, **exactly) for each in (wide, map(abs, wide)))
@@ -208,10 +212,11 @@ x, w = jnp.ones((1, 4, 4, 6)), jnp.ones((3, 3, 6, 2))
         (dict(feature_group_count=4, transpose_kernel=True), "feature_group_count must divide .*, got 4 for 2"),
         (dict(feature_group_count=2), "feature_group_count"),
         (dict(rhs=w[:, :, :5]), "feature"),
-        (dict(rhs=w[0]), "ndim to be equal"),
+        (dict(rhs=w[0]), r"lhs and rhs of the same rank, 2 or more, got .*\(1, 4, 4, 6\) and \(3, 6, 2\)"),
+        (dict(lhs=x[0, 0, 0], rhs=w[0, 0, 0], strides=()), "lhs and rhs of the same rank, 2 or more"),
         (dict(lhs=[[1.0]]), r"lhs must be an array, got \[\[1.0\]\]"),
         (dict(rhs=w[:0]), "rhs must have at least one tap along each axis"),
-        (dict(dimension_numbers=("NHWC", "HWIX", "NHWC")), "rhs_spec"),
+        (dict(dimension_numbers=("NHWC", "HWIX", "NHWC")), "must contain the characters 'O' and 'I'"),
     ],
 )
 def test_errors(wrong, message):

@@ -78,7 +78,7 @@ def conv_transpose(
       The transposed convolution, with the dtype that `conv_general_dilated` gives it.
 
     Raises:
-      ValueError: for strides, groups and output padding other than said above.
+      ValueError: for ranks that differ, and for strides, groups and output padding other than said above.
       TypeError, ValueError: as `conv_general_dilated`.
 
     >>> import jax.numpy as jnp, jaxconv
@@ -89,7 +89,12 @@ def conv_transpose(
     (8, 35, 35, 3)
     """
     check_operands(lhs, rhs)
-    ndim = max(0, np.ndim(rhs) - 2)
+    ndim = np.ndim(lhs) - 2
+    if ndim < 0 or np.ndim(rhs) != np.ndim(lhs):
+        raise ValueError(
+            "conv_transpose takes lhs and rhs of the same rank, 2 or more, got the shapes "
+            f"{np.shape(lhs)} and {np.shape(rhs)}"
+        )
     strides = per_axis("conv_transpose", "strides", strides, ndim)
     gaps = (1,) * ndim if rhs_dilation is None else per_axis("conv_transpose", "rhs_dilation", rhs_dilation, ndim)
     extra = per_axis("conv_transpose", "output_padding", output_padding, ndim, least=0)
