@@ -1,5 +1,6 @@
 """Convolutions in one, two and three dimensions as layers call them: one integer for all axes, a layout, a bias."""
 
+from collections.abc import Callable
 from typing import Unpack
 
 import jax
@@ -125,18 +126,32 @@ def convolve(
     """What `conv1d`, `conv2d` and `conv3d` do alike."""
     function = f"conv{ndim}d"
     numbers = dimension_numbers(function, ndim, layout, lhs, rhs)
-    batched = np.ndim(lhs) == ndim + 2
-    out = conv_with_padding_mode(
-        lhs if batched else jnp.expand_dims(lhs, 0),
-        rhs,
-        per_axis(function, "window_strides", window_strides, ndim),
-        pads(function, padding, ndim),
-        padding_mode,
-        rhs_dilation=per_axis(function, "rhs_dilation", rhs_dilation, ndim),
-        dimension_numbers=numbers,
-        feature_group_count=feature_group_count,
-        **options,
-    )
+    strides = per_axis(function, "window_strides", window_strides, ndim)
+    pairs = pads(function, padding, ndim)
+    gaps = per_axis(function, "rhs_dilation", rhs_dilation, ndim)
+
+    def conv(lhs):
+        return conv_with_padding_mode(
+            lhs,
+            rhs,
+            strides,
+            pairs,
+            padding_mode,
+            rhs_dilation=gaps,
+            dimension_numbers=numbers,
+            feature_group_count=feature_group_count,
+            **options,
+        )
+
+    return batched_with_bias(function, conv, lhs, layout, bias)
+
+
+def batched_with_bias(
+    function: str, conv: Callable[[ArrayLike], jax.Array], lhs: ArrayLike, layout: str, bias: ArrayLike | None
+) -> jax.Array:
+    """`conv` of lhs, with or without N, plus a bias for each output channel."""
+    batched = np.ndim(lhs) == len(layout)
+    out = conv(lhs if batched else jnp.expand_dims(lhs, 0))
     if bias is not None:
         out += _broadcastable(function, jnp.asarray(bias), out, layout.index("C"))
     return out if batched else out[0]
