@@ -73,12 +73,6 @@ def conv_with_padding_mode(
     >>> jaxconv.conv_with_padding_mode(ring, sum_of_three, (1,), "CAUSAL").tolist()
     [[[1, 3, 6, 9]]]
     """
-    if padding_mode not in PADDING_MODES:
-        hint = ": 'CAUSAL' is a padding" if str(padding_mode).upper() == "CAUSAL" else ""
-        modes = ", ".join(map(repr, PADDING_MODES))
-        raise ValueError(f"conv_with_padding_mode padding_mode must be one of {modes}, got {padding_mode!r}{hint}")
-    ndim = max(0, np.ndim(lhs) - 2)
-    padding = pads("conv_with_padding_mode", padding, ndim)
     arguments = {
         "lhs_dilation": lhs_dilation,
         "rhs_dilation": rhs_dilation,
@@ -87,6 +81,28 @@ def conv_with_padding_mode(
         "batch_group_count": batch_group_count,
         "out_sharding": out_sharding,
     }
+    lhs, left = extended(lhs, rhs, window_strides, padding, padding_mode, **arguments)
+    return conv_general_dilated(lhs, rhs, window_strides, left, **arguments, **options)
+
+
+def extended(
+    lhs: ArrayLike,
+    rhs: ArrayLike | jax.ShapeDtypeStruct,
+    window_strides: Sequence[int],
+    padding: Padding,
+    padding_mode: str,
+    **arguments: Any,
+) -> tuple[ArrayLike, str | tuple[tuple[int, int], ...]]:
+    """lhs with its padding, and the padding that is left to a convolution with zeros.
+
+    Args and errors are those of `conv_with_padding_mode`; of rhs the shape counts.
+    """
+    if padding_mode not in PADDING_MODES:
+        hint = ": 'CAUSAL' is a padding" if str(padding_mode).upper() == "CAUSAL" else ""
+        modes = ", ".join(map(repr, PADDING_MODES))
+        raise ValueError(f"conv_with_padding_mode padding_mode must be one of {modes}, got {padding_mode!r}{hint}")
+    ndim = max(0, np.ndim(lhs) - 2)
+    padding = pads("conv_with_padding_mode", padding, ndim)
     if padding == "CAUSAL":
         if padding_mode in ("circular", "reflect"):
             raise ValueError(
@@ -95,9 +111,9 @@ def conv_with_padding_mode(
         geometry = geometry_of(lhs, rhs, window_strides, ((0, 0),) * ndim, **arguments)
         gaps = zip(geometry.kernel, geometry.rhs_dilation, strict=True)
         padding = tuple(((taps - 1) * dilation, 0) for taps, dilation in gaps)
-    if padding_mode != "zeros":
-        lhs, padding = _extended(lhs, padding_mode, geometry_of(lhs, rhs, window_strides, padding, **arguments))
-    return conv_general_dilated(lhs, rhs, window_strides, padding, **arguments, **options)
+    if padding_mode == "zeros":
+        return lhs, padding
+    return _extended(lhs, padding_mode, geometry_of(lhs, rhs, window_strides, padding, **arguments))
 
 
 def _extended(lhs, padding_mode, geometry) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
