@@ -107,7 +107,7 @@ def conv_transpose(
     numbers = lax.conv_dimension_numbers(np.shape(lhs), np.shape(rhs), layout)
     extent = [dilated(np.shape(rhs)[axis], gap) for axis, gap in zip(numbers.rhs_spec[2:], gaps, strict=True)]
     if transpose_kernel:
-        rhs = _transposed(rhs, numbers.rhs_spec, feature_group_count)
+        rhs = transposed_kernel(rhs, numbers.rhs_spec, feature_group_count)
     return conv_general_dilated(
         lhs,
         rhs,
@@ -154,10 +154,11 @@ def _by_name(padding: str, size: int, stride: int) -> tuple[int, int]:
     return before, size - stride - before
 
 
-def _transposed(rhs: ArrayLike, spec: Sequence[int], groups: int) -> jax.Array:
+def transposed_kernel(rhs: ArrayLike, spec: Sequence[int], groups: int) -> jax.Array:
     """The kernel (G * I, O / G, *taps) of a convolution as that, (O, I, *taps), of the transposed one, flipped.
 
-    Groups of output channels become groups of input channels, within which alone the two kinds change places.
+    Groups of output channels become groups of input channels, within which alone the two kinds change places. Done
+    twice, it changes nothing.
     """
     kernel = jnp.asarray(rhs).transpose(spec)
     flipped = jnp.flip(kernel, range(2, kernel.ndim))
