@@ -1,5 +1,6 @@
 """Convolution algorithms for JAX behind `lax.conv_general_dilated`'s own signature."""
 
+from . import nn as nn
 from ._algorithms import ALGORITHMS as ALGORITHMS
 from ._autotune import autotune as autotune
 from ._conv import accelerate as accelerate
