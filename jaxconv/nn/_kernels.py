@@ -21,6 +21,7 @@ zeros: Initializer = jax.nn.initializers.zeros
 
 
 def channels_are_first(layout: str) -> bool:
+    """NCHW, not NHWC."""
     return layout[1] == "C"
 
 
