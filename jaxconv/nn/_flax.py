@@ -32,9 +32,9 @@ def load_flax(layer: L, params: Mapping[str, Any], *, transpose_kernel: bool = F
         depthwise ones), `ConvTranspose` or `ConvLocal`. The layer takes their type.
       transpose_kernel: as the `flax.linen.ConvTranspose` had it.
 
-    flax's other paddings are these here, with extent = (taps - 1) * dilation + 1. "CIRCULAR" and "REFLECT" of `Conv` and
-    `ConvLocal`: that `padding_mode` with the padding ((extent - 1) // 2, extent // 2) along each axis, which is "SAME"
-    for stride 1. (low, high) of `ConvTranspose`: (extent - 1 - low, extent - 1 - high).
+    Other paddings of flax are these here, with extent = (taps - 1) * dilation + 1. "CIRCULAR" and "REFLECT" of `Conv`
+    and `ConvLocal`: that `padding_mode` with the padding ((extent - 1) // 2, extent // 2) along each axis, which is
+    "SAME" for stride 1. (low, high) of `ConvTranspose`: (extent - 1 - low, extent - 1 - high).
 
     Raises:
       ValueError: if names or shapes are not those of the layer.
