@@ -108,6 +108,8 @@ class Row(NamedTuple):
 
 
 def row(kind, reference, x, *sizes, shapes, drawn, terms, **settings):
+    if kind is not nn.ConvLocal:
+        settings["algorithm"] = "xla"  # which compiles fastest; others have tests of their own
     return Row(partial(kind.init, KEY, *sizes, **settings), x, reference, shapes, drawn, terms)
 
 
