@@ -47,9 +47,14 @@ SETTINGS = {
         lambda: nn.Conv.init(KEY, 3, 4, (3,), padding_mode="wrap")
     ),
     "Conv algorithm must be one of None, ": lambda: nn.Conv.init(KEY, 3, 4, (3,), algorithm="magic"),
-    "Conv groups must be positive, got 0": lambda: nn.Conv.init(KEY, 4, 4, (3,), groups=0),
-    "Conv out_channels must be positive, got -4": lambda: nn.Conv.init(KEY, 4, -4, (3,)),
-    "DepthwiseConv multiplier must be positive, got 0": lambda: nn.DepthwiseConv.init(KEY, 3, (3,), multiplier=0),
+    "Conv groups must be a positive integer, got 0": lambda: nn.Conv.init(KEY, 4, 4, (3,), groups=0),
+    "Conv in_channels must be a positive integer, got 4.0": (
+        lambda: nn.Conv.init(KEY, 4.0, 4, (3,))  # pyright: ignore[reportArgumentType]
+    ),
+    "Conv out_channels must be a positive integer, got -4": lambda: nn.Conv.init(KEY, 4, -4, (3,)),
+    "DepthwiseConv multiplier must be a positive integer, got 0": lambda: nn.DepthwiseConv.init(
+        KEY, 3, (3,), multiplier=0
+    ),
     "Conv groups must divide in_channels, got 3 groups of 4": lambda: nn.Conv.init(KEY, 4, 6, (3,), groups=3),
     "ConvTranspose groups must divide out_channels, got 2 groups of 5": (
         lambda: nn.ConvTranspose.init(KEY, 4, 5, (3,), groups=2)

@@ -1,7 +1,6 @@
 """What a layer is made with: checked, and in the form that it keeps."""
 
 from collections.abc import Iterable, Sequence
-from operator import index
 from typing import Any
 
 from .._algorithms import ALGORITHMS
@@ -59,9 +58,9 @@ def check_choice(layer: str, name: str, value: Any, choices: Iterable[Any]) -> N
 
 
 def check_channels(layer: str, groups: int, **channels: int) -> None:
-    """ValueError unless `groups` divides each of the numbers of channels, and all are positive."""
+    """ValueError unless all are positive integers and `groups` divides each of the numbers of channels."""
     for name, number in {"groups": groups, **channels}.items():
-        if index(number) < 1:
-            raise ValueError(f"{layer} {name} must be positive, got {number}")
+        if not hasattr(number, "__index__") or number < 1:
+            raise ValueError(f"{layer} {name} must be a positive integer, got {number!r}")
         if number % groups:
             raise ValueError(f"{layer} groups must divide {name}, got {groups} groups of {number}")
