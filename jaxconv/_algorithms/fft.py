@@ -115,7 +115,7 @@ def workspace(g: Geometry) -> int:
     if not by_element(g):
         elements = max(inputs + outputs + max(inputs, outputs) + 2 * taps, 3 * taps)
     padded = any(b.number > 1 for b in cut) * g.batch * prod(g.spatial) * g.groups * g.in_channels * halves
-    operands = (prod(g.kernel) * g.out_channels + g.batch * prod(g.spatial) // 2) * g.in_channels * g.groups
+    operands = (2 * prod(g.kernel) * g.out_channels + g.batch * prod(g.spatial) // 2) * g.in_channels * g.groups
     return (elements + padded + operands * halves) * g.accumulator.itemsize // halves
 
 
