@@ -10,6 +10,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
+from ._geometry import check_operands
 from ._primitive import PARAMETERS, ours
 from ._rewrite import rewrite
 from ._select import check_request
@@ -75,9 +76,7 @@ def conv_general_dilated(
     """
     request = Request(algorithm, changed(accuracy, max_workspace_bytes))
     check_request(request)
-    for name, operand in (("lhs", lhs), ("rhs", rhs)):
-        if not hasattr(operand, "shape"):
-            raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
+    check_operands(lhs, rhs)
     arguments = {
         "window_strides": window_strides,
         "padding": padding,

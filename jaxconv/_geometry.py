@@ -310,11 +310,19 @@ def dilated(size: int, dilation: int) -> int:
     return 0 if size == 0 else (size - 1) * dilation + 1
 
 
+def check_operands(lhs: Any, rhs: Any) -> None:
+    """TypeError for what has no shape, where lax fails on the missing attribute."""
+    for name, operand in (("lhs", lhs), ("rhs", rhs)):
+        if not hasattr(operand, "shape"):
+            raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
+
+
 def geometry_of(lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> Geometry:
     """The geometry of the call `lax.conv_general_dilated(lhs, rhs, *args, **kwargs)`, or the error lax raises for it.
 
     `lhs` and `rhs` are arrays or `jax.ShapeDtypeStruct`s.
     """
+    check_operands(lhs, rhs)
     jaxpr = jax.make_jaxpr(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, *args, **kwargs))(lhs, rhs)
     equation = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated")
     geometry = Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, equation.params)

@@ -1,4 +1,4 @@
-"""How many convolutions a program has."""
+"""What a program consists of."""
 
 from collections import Counter
 
@@ -6,12 +6,19 @@ import jax
 from jax.extend.core import jaxprs_in_params
 
 
+def equations(f, *args):
+    """Those of the jaxpr of `f`, sub-programs included."""
+
+    def every(jaxpr):
+        for equation in jaxpr.eqns:
+            yield equation
+            for sub in jaxprs_in_params(equation.params):
+                yield from every(sub)
+
+    return list(every(jax.make_jaxpr(f)(*args).jaxpr))
+
+
 def convolutions(f, *args):
-    """Those of lax and those of jaxconv in the jaxpr of `f`, sub-programs included."""
-
-    def count(jaxpr):
-        here = Counter(equation.primitive.name for equation in jaxpr.eqns)
-        return sum((count(sub) for equation in jaxpr.eqns for sub in jaxprs_in_params(equation.params)), here)
-
-    names = count(jax.make_jaxpr(f)(*args).jaxpr)
+    """How many there are of lax and of jaxconv."""
+    names = Counter(equation.primitive.name for equation in equations(f, *args))
     return names["conv_general_dilated"], names["jaxconv"]

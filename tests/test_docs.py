@@ -14,6 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 import jaxconv
+import jaxconv.nn
 import jaxconv.testing
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +35,7 @@ def test_readme_examples():
 
 
 def public_names():
-    for module in (jaxconv, jaxconv.testing):
+    for module in (jaxconv, jaxconv.nn, jaxconv.testing):
         for name, value in vars(module).items():
             mine = getattr(value, "__module__", "").startswith("jaxconv")
             if mine and not name.startswith("_") and not inspect.ismodule(value):
