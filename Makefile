@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo bench test test-deep lint clean
+.PHONY: demo bench test test-deep notebooks lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m jaxconv demo
@@ -16,6 +16,9 @@ test: $(VENV)/.tests
 
 test-deep: $(VENV)/.tests
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --maxprocesses=8
+
+notebooks: $(VENV)/.notebooks
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

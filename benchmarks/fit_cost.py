@@ -1,7 +1,8 @@
 """Fit the cost model, `jaxconv/_cost.json`, to measurements, and say how well it does on layers it was not fitted to.
 
     python benchmarks/fit_cost.py                  fit to training.json, judge, write _cost.json and cost.md
-    python benchmarks/fit_cost.py bench.json ...   first condense results of `python -m jaxconv bench` to training.json
+    python benchmarks/fit_cost.py results.json ... first condense results of `python -m jaxconv bench`, and plans as
+                                                   `python -m benchmarks.models.plans` makes them, to training.json
 
 The weights of an algorithm are a ridge regression of the logarithm of its seconds. What the chooser would lose is
 judged by leaving out a tenth of the layers at a time, in all directions: fit to the others, choose for these, compare
@@ -13,6 +14,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
 from jaxconv._bench.figures import OTHERS, geometric_mean, median, with_xla
 from jaxconv._bench.job import Job
-from jaxconv._collect import convolutions
+from jaxconv._collect import convolutions, role
 from jaxconv._files import write_atomically
 from jaxconv._geometry import Geometry
 
@@ -48,10 +50,18 @@ class Row(NamedTuple):
 
 
 def condense(paths: Iterable[Path]) -> None:
-    """Medians of all rows that have lax's, in the order of the files; the first measurement of a layer counts."""
+    """Medians of all rows that have lax's, in the order of the files; the first measurement of a layer counts, and of a
+    convolution in plans."""
     rows, conditions = {}, []
     for path in paths:
         content = json.loads(path.read_text())
+        if "convolutions" in content:
+            conditions.append(content["conditions"])
+            for each in content["convolutions"]:
+                row = {"suite": f"{path.stem}, training step", "geometry": each["geometry"]}
+                row |= {"threads": content["conditions"]["threads"], "seconds": each["seconds"]}
+                rows.setdefault(json.dumps(each["geometry"]), row)
+            continue
         conditions.append({**content["environment"], **content["settings"]})
         for row in map(with_xla, content["rows"]):
             seconds = {name: time for name in row["backends"] if name not in OTHERS and (time := median(row, name))}
@@ -67,11 +77,24 @@ def load() -> list[Row]:
     """The rows of training.json."""
     rows = []
     for row in json.loads(TRAINING.read_text())["rows"]:
+        if "geometry" in row:
+            geometry = Geometry.from_json(row["geometry"])
+            layout = "NHWC" if geometry.lhs_layout.is_canonical else "other"
+            name = arrays(geometry)
+            rows.append(Row(row["suite"], name, role(geometry), layout, geometry, row["threads"], row["seconds"]))
+            continue
         job = Job.from_json(row)
         f, structs = by_jax.function(job)
         [found] = convolutions(f, *structs)
         rows.append(Row(job.suite, job.name, job.direction, job.layout, found.geometry, row["threads"], row["seconds"]))
     return rows
+
+
+def arrays(geometry: Geometry) -> str:
+    """The name of a layer in a plan: how large its input, kernel and output are, which in all its directions are the
+    same three."""
+    layouts = geometry.lhs_layout, geometry.rhs_layout, geometry.out_layout
+    return ", ".join(map(str, sorted(prod(layout.shape) for layout in layouts)))
 
 
 def fit(rows: list[Row]) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Measure which algorithm is fastest for each convolution of a program, here."""
 
+import math
 import statistics
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +45,8 @@ def autotune(
     Args:
       f: any function, with lax's convolutions or jaxconv's in it.
       *args, **kwargs: its arguments; `jax.ShapeDtypeStruct`s do for arrays.
-      seconds: to spend in all. Convolutions that there is no time for are left to the cost model, with a warning.
+      seconds: to spend in all, first on the convolutions that take most of the program's time, as far as that can be
+        predicted. Those that there is no time for are left to the cost model, with a warning.
       accuracy, max_workspace_bytes: as in `policy`, for the candidates; the plan keeps them.
       progress: whether to show a bar; None shows one on a terminal, if `rich` is installed.
 
@@ -63,8 +66,7 @@ def autotune(
     True
     """
     settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
-    found = dict.fromkeys(each.geometry for each in convolutions(f, *args, **kwargs))
-    todo = [geometry for geometry in found if not geometry.is_symbolic and not geometry.is_empty]
+    todo = in_order(Counter(each.geometry for each in convolutions(f, *args, **kwargs)), settings)
     measured: dict[Geometry, Tuned] = {}
     deadline = time.monotonic() + seconds
     why = ""
@@ -82,6 +84,16 @@ def autotune(
         left = len(todo) - len(measured)
         warnings.warn(f"autotune: {why}, {left} of {len(todo)} convolutions are left to the cost model", stacklevel=2)
     return Plan(conditions(), measured, settings.accuracy, settings.max_workspace_bytes)
+
+
+def in_order(found: Counter[Geometry], settings: Settings) -> list[Geometry]:
+    """Those that can be measured: without a prediction first, then what is predicted to take longest in all its
+    occurrences."""
+
+    def share(geometry: Geometry) -> float:
+        return found[geometry] * min(predictions(geometry, settings).values(), default=math.inf)
+
+    return sorted((each for each in found if not each.is_symbolic and not each.is_empty), key=share, reverse=True)
 
 
 def tune(geometry: Geometry, settings: Settings) -> Tuned:

@@ -105,6 +105,9 @@ class Explanation(NamedTuple):
         total = (f"{runs}", "", "all", "", "", _milliseconds(self.seconds), f"{self.flops / 1e9:.3g}")
         return [*lines, (*total, f"{moved / 1e6:.3g}", f"{most / 2**20:.3g} MiB", "", "")]
 
+    def __repr__(self) -> str:  # what a prompt shows; the fields' own are pages long
+        return f"Explanation({len(self.rows)} convolutions, {_milliseconds(self.seconds)} ms)"
+
     def __str__(self) -> str:
         try:
             from rich.console import Console

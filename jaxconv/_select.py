@@ -44,7 +44,7 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
         return Choice("xla", "nothing to choose by: not measured")
     times = predictions(geometry, settings)
     if "xla" not in times:
-        return Choice("xla", f"no measurements of {geometry.dtype}")
+        return Choice("xla", "nothing like it was measured")
     best = _cost.fastest(times, _cost.margin())
     if best == "xla":
         return Choice("xla", "nothing is predicted to be much faster")

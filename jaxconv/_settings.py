@@ -83,9 +83,9 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
         lax's own convolution takes cannot be bounded. None keeps what is current.
 
     Infinities and NaNs in the input: under "strict" they reach the results whose sums they are part of and no others.
-    Algorithms of "default" mix neighbouring inputs first, so that results next to those become NaN as well, as far as
-    a tile of two results along each axis (`"winograd2"`), or anywhere in the image (`"karatsuba"`); those of "fast" may
-    make all of an image NaN (`"fft"`).
+    Algorithms of "default" mix neighbouring inputs first: `"winograd2"` makes NaN of infinities, in those same results,
+    and `"karatsuba"` may make results anywhere in the image NaN. Of "fast", `"winograd4"` makes all results of a tile
+    of four along each axis NaN, and `"fft"` may make all of an image so.
 
     Functions that were compiled under other settings are compiled anew.
 

@@ -63,16 +63,18 @@ def in_summands(
     rhs: jax.Array,
     geometry: Geometry,
     max_bytes: int,
+    rows: bool = True,
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts.
 
-    `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for a part of the sum.
+    `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for a part of the sum, which has all
+    rows of taps unless `rows`.
     """
     g, taps = geometry, geometry.kernel[0] if geometry.ndim else 1
-    small = choose_summands(g, workspace, max_bytes) or summed(g, 1, 1)
+    small = choose_summands(g, workspace, max_bytes, rows) or [*divisions(g, rows)][-1]
     small = part(small, whole(small))
-    channels, rows = small.in_channels, small.kernel[0] if g.ndim else 1
-    if (rows, channels) == (taps, g.in_channels):
+    channels, count = small.in_channels, small.kernel[0] if g.ndim else 1
+    if (count, channels) == (taps, g.in_channels):
         total = compute(g.lhs_layout.whole(lhs), g.rhs_layout.whole(rhs), small)
         return g.out_layout.stored(total.astype(g.out_dtype))
     # A window of rows is cut out padded; `compute` pads along the other axes.
@@ -81,28 +83,31 @@ def in_summands(
     )
 
     def read_lhs(row, channel):
-        if rows == taps:
+        if count == taps:
             return g.lhs_layout.read(lhs, (*(0,) * (g.ndim + 2), channel), (g.batch, *g.spatial, g.groups, channels))
         return read_window(lhs, first_axis, (0, row * g.rhs_dilation[0], *(0,) * g.ndim, channel), small)
 
     def some(index, total):
-        row, channel = index[0] * rows, index[1] * channels
+        row, channel = index[0] * count, index[1] * channels
         starts = (*(row, *(0,) * (g.ndim - 1))[: g.ndim], channel, 0, 0)
         right = g.rhs_layout.read(rhs, starts, (*small.kernel, channels, g.groups, g.out_channels))
         return total + compute(read_lhs(row, channel), right, small)
 
     shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
-    total = for_each((taps // rows, g.in_channels // channels), some, jnp.zeros(shape, g.accumulator))
+    total = for_each((taps // count, g.in_channels // channels), some, jnp.zeros(shape, g.accumulator))
     return g.out_layout.stored(total.astype(g.out_dtype))
 
 
-def added_up(compute: Compute, workspace: Workspace, refuses: Callable[[Geometry], str] = nothing) -> Algorithm:
-    """`compute` as an algorithm, for all that `refuses` (geometry -> why not, or "") does not refuse."""
+def added_up(
+    compute: Compute, workspace: Workspace, refuses: Callable[[Geometry], str] = nothing, rows: bool = True
+) -> Algorithm:
+    """`compute` as an algorithm, for all that `refuses` (geometry -> why not, or "") does not refuse. Unless `rows`,
+    it is always given all rows of taps."""
 
     def convolve(lhs, rhs, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> jax.Array:
-        return in_summands(compute, workspace, lhs, rhs, geometry, max_workspace_bytes)
+        return in_summands(compute, workspace, lhs, rhs, geometry, max_workspace_bytes, rows)
 
-    return of_summands(convolve, workspace, refuses)
+    return of_summands(convolve, workspace, refuses, rows)
 
 
 def of_summands(

@@ -110,6 +110,10 @@ def test_it_prints_as_a_table(explanation):
     assert page.count("<tr>") == len(explanation.rows) + 2
 
 
+def test_a_prompt_shows_a_line(explanation):
+    assert repr(explanation) == f"Explanation({len(explanation.rows)} convolutions, {1e3 * explanation.seconds:.3g} ms)"
+
+
 def test_it_draws(explanation):
     axes = explanation.plot()
     assert len(axes.patches) == 2 * len(explanation.rows)

@@ -173,7 +173,21 @@ def test_direct_sums_keep_them_where_they_belong(algorithm, value):
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(exact))
 
 
-REACH = {"karatsuba": (19, 19), "winograd2": (2, 3), "winograd4": (4, 5), "fft": (19, 19)}  # rows, columns
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_winograd2_makes_nans_of_infinities_and_carries_them_no_further(dilation):
+    """Of F(2, 3), y0 = (d0 - d2) g0 + (d1 + d2) u + (d2 - d1) v and y1 = (d1 + d2) u - (d2 - d1) v - (d1 - d3) g2: each
+    result is made of inputs that are in its sum. Tried at every place of an image."""
+    problem = Problem((90, 2, 9, 10), (3, 2, 3, 3), (1, 1), "SAME", rhs_dilation=(dilation, dilation))
+    lhs, rhs = problem.operands()
+    pixel = np.eye(90).reshape(90, 1, 9, 10)
+    reached = oracle(pixel, np.ones((3, 1, 3, 3)), **problem.exact_arguments) > 0
+    lhs = lhs.at[:, 0].set(jnp.where(pixel[:, 0] > 0, np.inf, lhs[:, 0]))
+    got = jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm="winograd2")
+    np.testing.assert_array_equal(np.isfinite(got), ~reached)
+    assert np.isnan(got).any()
+
+
+REACH = {"karatsuba": (19, 19), "winograd4": (4, 5), "fft": (19, 19)}  # rows, columns
 
 
 @pytest.mark.parametrize("algorithm", REACH)

@@ -51,9 +51,9 @@ def by_element(g: Geometry) -> bool:
     return g.in_channels == g.out_channels == 1
 
 
-def prepare(rhs: jax.Array, letters: str, g: Geometry) -> tuple[jax.Array, str]:
-    """W, [2, frequencies, *letters], the axes' frequencies in reverse order. For products of matrices [2, 2, ...]: it
-    and i W, which meet the real and the imaginary part."""
+def prepare(rhs: jax.Array, letters: str, g: Geometry) -> jax.Array:
+    """W, [2, frequencies, *letters], the axes' frequencies in reverse order. For products of matrices it and i W, which
+    meet the real and the imaginary part, in the order of the product: [frequencies, G, 2, O, 2, C]."""
     values = split(rhs, g.accumulator)
     for axis in range(g.ndim):
         values, used = jnp.moveaxis(values, 1 + axis, 1), meets_input(g, axis)
@@ -62,12 +62,11 @@ def prepare(rhs: jax.Array, letters: str, g: Geometry) -> tuple[jax.Array, str]:
         values = forward(values, blocks(g, axis).length, 0, g.rhs_dilation[axis], 1)
     values = values.reshape(2, -1, *rhs.shape[g.ndim :])
     if by_element(g):
-        return values, letters
-    return jnp.stack([values, jnp.stack([-values[1], values[0]])]), letters
+        return values
+    return jnp.einsum(f"abf{letters}->fgboac", jnp.stack([values, jnp.stack([-values[1], values[0]])]))
 
 
-def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], g: Geometry) -> jax.Array:
-    taps, letters = prepared
+def compute(lhs: jax.Array, taps: jax.Array, g: Geometry) -> jax.Array:
     cut = [blocks(g, axis) for axis in range(g.ndim)]
     for axis in reversed(range(g.ndim)):
         lhs = windows(lhs, 1 + axis, cut[axis])
@@ -86,7 +85,7 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], g: Geometry) -> jax
         real, imaginary = taps.reshape(2, -1, g.groups, 1, 1)
         values = jnp.stack([values[0] * real - values[1] * imaginary, values[0] * imaginary + values[1] * real])
     else:
-        values = jnp.einsum(f"afgtc,abf{letters}->bfgto", values, taps, precision=lax.Precision.HIGHEST)
+        values = jnp.einsum("afgtc,fgboac->bfgto", values, taps, precision=lax.Precision.HIGHEST)
 
     values = values.reshape(2, *shape, g.groups, g.batch, *(b.number for b in cut), g.out_channels)
     for step, axis in enumerate(reversed(range(g.ndim))):

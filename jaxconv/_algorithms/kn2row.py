@@ -91,10 +91,11 @@ def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array
     """The dual: lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
     g = geometry
     source, origin = padded(lhs, g)
+    source = jnp.moveaxis(jnp.moveaxis(source, 0, -1), -2, 0)  # [C, *S, G, N]
     space = "xyzuvw"[: g.ndim]
     # Sums over very many terms for few results are split by c (the images of a weight gradient).
     apart = "c" if g.batch * g.out_channels < SMALL else ""
-    spec, factor = f"n{space}gc,{space}cgo->{apart}gno", rhs
+    spec, factor = f"c{space}gn,{space}cgo->{apart}gno", rhs
     if g.groups == 1:
         factor, spec = factor.squeeze(-2), spec.replace("g", "")
     rows = []

@@ -2,8 +2,8 @@
 
 A dilated lhs is mostly zeros. Taken apart into phases (`_phases` has the derivation), the convolution is one
 convolution of the input as it is for each phase of the output, with the taps that meet elements there, and the phases'
-outputs are interleaved. Each is handed to the algorithm that suits it: a product of matrices where one tap is left,
-otherwise the compiler's dense convolution.
+outputs are interleaved. Each is handed to the algorithm that suits it: a product of matrices where one tap is left, or,
+in the weight gradient of a transposed convolution, few outputs; otherwise the compiler's dense convolution.
 """
 
 from dataclasses import replace
@@ -13,10 +13,14 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
+from .._algorithm import either
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
 from .._phases import Phase, axis_phases, interleave
+from .._summands import added_up
 from . import kn2row, xla
+
+MAX_POSITIONS = 4  # of each phase, for products of matrices
 
 
 def counts(geometry: Geometry) -> list[int]:
@@ -40,6 +44,11 @@ def phase_geometry(geometry: Geometry, axes: tuple[Phase, ...]) -> Geometry:
     )
 
 
+def by_position(phase: Geometry) -> bool:
+    """Whether a product of matrices for each output is the way."""
+    return phase.few_positions and prod(phase.out_spatial) <= MAX_POSITIONS
+
+
 def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     """lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
     g = geometry
@@ -51,6 +60,8 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
         taps = rhs[tuple(slice(phase.first, None, phase.step) for phase in axes)]
         if prod(part.kernel) == 1:
             return kn2row.compute(lhs, (taps, "cgo"), part).astype(g.out_dtype)
+        if by_position(part):
+            return kn2row.by_position(lhs, taps, part).astype(g.out_dtype)
         merged = lhs.reshape(*lhs.shape[:-2], -1), taps.reshape(*taps.shape[:-2], -1)
         return xla.convolve(*merged, part).reshape(g.batch, *counts(g), g.groups, g.out_channels)
 
@@ -64,8 +75,12 @@ def workspace(geometry: Geometry) -> int:
     alive = [[phase for phase in each if phase.taps] for each in axis_phases(g)]
     outputs = g.batch * prod(counts(g)) * prod(map(len, alive)) * g.groups * g.out_channels
     taps = prod(g.kernel) * g.in_channels * g.groups * g.out_channels
-    parts = [phase_geometry(g, axes) for axes in product(*alive)]
-    products = max((kn2row.workspace(part) for part in parts if prod(part.kernel) == 1), default=0)
+    products = 0
+    for part in (phase_geometry(g, axes) for axes in product(*alive)):
+        if prod(part.kernel) == 1:
+            products = max(products, kn2row.workspace(part))
+        elif by_position(part):
+            products = max(products, kn2row.by_position_workspace(part))
     return outputs * out_itemsize + taps * itemsize + products
 
 
@@ -78,4 +93,8 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-ALGORITHM = chunked(Kernel(compute, workspace), refuses)
+ALGORITHM = either(
+    lambda geometry: geometry.few_positions,
+    yes=added_up(compute, workspace, refuses, rows=False),
+    no=chunked(Kernel(compute, workspace), refuses),
+)

@@ -162,6 +162,22 @@ def wavenet(batch: int) -> Places:
     yield "head2", Layer(batch, 256, samples, 256, 1)
 
 
+def hifigan(batch: int) -> Places:
+    """Kong et al. 2020, the generator V1, for 32 frames of 80 mel bands: 8192 samples."""
+    yield "input", Layer(batch, 80, (32,), 512, 7, padding=3)
+    channels, samples = 512, 32
+    for i, (up, taps) in enumerate(((8, 16), (8, 16), (2, 4), (2, 4)), start=1):
+        yield f"up{i}", Layer(batch, channels, (samples,), channels // 2, taps, padding=(taps - up) // 2, up=up)
+        channels, samples = channels // 2, samples * up
+        for taps in (3, 7, 11):
+            for dilation in (1, 3, 5):
+                reach = dilation * (taps // 2)
+                dilated = Layer(batch, channels, (samples,), channels, taps, padding=reach, dilation=dilation)
+                yield f"fusion{i}", dilated
+                yield f"fusion{i}", Layer(batch, channels, (samples,), channels, taps, padding=taps // 2)
+    yield "output", Layer(batch, channels, (samples,), 1, 7, padding=3)
+
+
 NETWORKS = {
     "resnet50": resnet50,
     "resnext50": resnext50,
@@ -173,4 +189,5 @@ NETWORKS = {
     "dcgan-generator": dcgan_generator,
     "unet3d": unet3d,
     "wavenet": wavenet,
+    "hifigan": hifigan,
 }
