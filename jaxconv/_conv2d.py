@@ -4,16 +4,15 @@ The conventions here are images (N, C_in, H, W), kernels (kh, kw, C_in, C_out), 
 algebra easy to follow; `conv_general_dilated` takes any.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import index
 
 import jax
 import jax.numpy as jnp
 
 from ._algorithms import im2col
 from ._conv import conv_general_dilated
+from ._functions.axes import Padding, pairs, per_axis
 from ._geometry import geometry_of
 
 LAYOUT = ("NCHW", "HWIO", "NCHW")
@@ -40,7 +39,9 @@ def naive_conv2d(x: jax.Array, w: jax.Array, stride: Pair = 1) -> jax.Array:
     >>> jaxconv.naive_conv2d(jnp.ones((1, 2, 4, 5)), jnp.ones((3, 2, 2, 1)), stride=1)[0, 0].tolist()
     [[12.0, 12.0, 12.0, 12.0], [12.0, 12.0, 12.0, 12.0]]
     """
-    return conv_general_dilated(x, w, _pair(stride), "VALID", dimension_numbers=LAYOUT, algorithm="naive")
+    return conv_general_dilated(
+        x, w, per_axis("naive_conv2d", "stride", stride, 2), "VALID", dimension_numbers=LAYOUT, algorithm="naive"
+    )
 
 
 @partial(jax.jit, static_argnames="stride")
@@ -61,7 +62,7 @@ def get_patches(x: jax.Array, w: jax.Array, stride: Pair = 1) -> jax.Array:
     >>> jaxconv.get_patches(x, jnp.zeros((2, 2, 1, 1), int)).tolist()
     [[0, 1, 3, 4], [1, 2, 4, 5]]
     """
-    g = geometry_of(x, w, _pair(stride), "VALID", dimension_numbers=LAYOUT)
+    g = geometry_of(x, w, per_axis("get_patches", "stride", stride, 2), "VALID", dimension_numbers=LAYOUT)
     channels_first = x.transpose(1, 0, 2, 3)[None]
     patches = im2col.patches(channels_first, g.kernel, g.out_spatial, g.rhs_dilation, g.strides)
     # (1, kh, kw, C_in, N, H_out, W_out)
@@ -81,7 +82,7 @@ def matmul_conv2d(x: jax.Array, w: jax.Array, stride: Pair = 1) -> jax.Array:
     >>> bool(abs(jaxconv.matmul_conv2d(x, w, 2) - jaxconv.naive_conv2d(x, w, 2)).max() < 1e-5)
     True
     """
-    geometry = geometry_of(x, w, _pair(stride), "VALID", dimension_numbers=LAYOUT)
+    geometry = geometry_of(x, w, per_axis("matmul_conv2d", "stride", stride, 2), "VALID", dimension_numbers=LAYOUT)
     out = get_patches(x, w, stride) @ w.reshape(-1, w.shape[-1])
     return out.reshape(geometry.batch, *geometry.out_spatial, w.shape[-1]).transpose(0, 3, 1, 2)
 
@@ -104,9 +105,9 @@ class Conv2d:
     """
 
     w: jax.Array
-    stride: tuple[int, int] = field(metadata={"static": True}, default=(1, 1))
+    stride: tuple[int, ...] = field(metadata={"static": True}, default=(1, 1))
     padding: str | tuple[tuple[int, int], ...] = field(metadata={"static": True}, default="VALID")
-    dilation: tuple[int, int] = field(metadata={"static": True}, default=(1, 1))
+    dilation: tuple[int, ...] = field(metadata={"static": True}, default=(1, 1))
     groups: int = field(metadata={"static": True}, default=1)
     algorithm: str | None = field(metadata={"static": True}, default=None)
 
@@ -118,7 +119,7 @@ class Conv2d:
         in_channels: int,
         out_channels: int,
         stride: Pair = 1,
-        padding: str | int | Sequence[int | tuple[int, int]] = "VALID",
+        padding: Padding = "VALID",
         dilation: Pair = 1,
         groups: int = 1,
         *,
@@ -145,15 +146,22 @@ class Conv2d:
         Raises:
           ValueError: if `groups` does not divide both channel counts, or a size is not positive.
         """
-        rows, columns = _pair(kernel_size)
-        sizes = {"kernel_size": min(rows, columns), "in_channels": in_channels, "out_channels": out_channels}
+        rows, columns = per_axis("Conv2d", "kernel_size", kernel_size, 2)
+        sizes = {"in_channels": in_channels, "out_channels": out_channels}
         for name, size in {**sizes, "groups": groups}.items():
             if size < 1:
                 raise ValueError(f"Conv2d {name} must be positive, got {size}")
         if in_channels % groups or out_channels % groups:
             raise ValueError(f"Conv2d groups must divide in_channels and out_channels, got {groups=}, {sizes}")
         w = scale * jax.random.normal(key, (rows, columns, in_channels // groups, out_channels), dtype)
-        return cls(w, _pair(stride), _pairs(padding), _pair(dilation), groups, algorithm)
+        return cls(
+            w,
+            per_axis("Conv2d", "stride", stride, 2),
+            padding if isinstance(padding, str) else pairs("Conv2d", padding, 2),
+            per_axis("Conv2d", "dilation", dilation, 2),
+            groups,
+            algorithm,
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, C_in, H, W) -> (N, C_out, H_out, W_out)."""
@@ -167,18 +175,3 @@ class Conv2d:
             feature_group_count=self.groups,
             algorithm=self.algorithm,
         )
-
-
-def _pair(value: Pair) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(pair) != 2:
-        raise ValueError(f"expected an integer or a pair of integers for height and width, got {value!r}")
-    return index(pair[0]), index(pair[1])
-
-
-def _pairs(padding: str | int | Sequence[int | tuple[int, int]]) -> str | tuple[tuple[int, int], ...]:
-    if isinstance(padding, str):
-        return padding
-    both = padding if isinstance(padding, Sequence) else (padding, padding)
-    low, high = (_pair(side) for side in both)
-    return low, high

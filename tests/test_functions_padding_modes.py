@@ -1,6 +1,7 @@
 """Inputs that go on beyond their edges, against numpy.pad, flax and PyTorch."""
 
 from dataclasses import replace
+from typing import Any
 
 import flax.linen
 import jax
@@ -16,7 +17,7 @@ from jaxconv import conv_general_dilated, conv_with_padding_mode
 from jaxconv._functions import padding_modes
 from jaxconv.testing import Problem, problems
 
-NUMPY = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
+NUMPY: dict[str, Any] = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
 modes = pytest.mark.parametrize("mode", NUMPY)
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -86,7 +87,7 @@ def test_values_and_derivatives(mode, lhs, rhs, arguments):
 @given(problems(empty=False))
 def test_zeros_are_the_librarys_own(problem):
     lhs, rhs = problem.operands()
-    arguments = {"accuracy": "strict", **problem.arguments}
+    arguments: dict[str, Any] = {"accuracy": "strict", **problem.arguments}
     np.testing.assert_array_equal(
         conv_with_padding_mode(lhs, rhs, **arguments), conv_general_dilated(lhs, rhs, **arguments)
     )
@@ -131,7 +132,7 @@ def test_is_flaxs_layer(theirs, padding, mode, taps):
     rng = np.random.default_rng(0)
     lhs, rhs = jnp.asarray(rng.standard_normal((2, 9, 3))), jnp.asarray(rng.standard_normal((taps, 3, 4)))
     layer = flax.linen.Conv(4, (taps,), padding=theirs, kernel_dilation=2, use_bias=False, dtype="float64")
-    expected = layer.apply({"params": {"kernel": rhs}}, lhs)
+    expected = np.asarray(layer.apply({"params": {"kernel": rhs}}, lhs))
     got = conv_with_padding_mode(
         lhs, rhs, (1,), padding, mode, rhs_dilation=(2,), dimension_numbers=("NWC", "WIO", "NWC")
     )
