@@ -184,8 +184,10 @@ def test_adding_an_algorithm_in_one_file_and_two_rows(tmp_path):
         [last] = re.findall(r'^    "xla": .+\n', text, re.MULTILINE)
         (tmp_path / path).write_text(text.replace("from . import ", "from . import gather, ").replace(last, row + last))
 
-    some = "gather and (values or derivatives or volumes or without_64 or unusual or where_they_belong or (small and last and forward))"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", some]
+    some = (
+        "values or derivatives or volumes or without_64 or unusual or where_they_belong or small and last and forward"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"gather and ({some})"]
     command += [f"tests/test_{name}.py" for name in ("algorithms", "settings", "memory")]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "quick"}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

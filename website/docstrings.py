@@ -9,8 +9,8 @@ CODE = re.compile(r"(`[^`]*`)")
 def for_markdown(docstring: str) -> str:
     """The docstring, its indentation removed, with doctests in fences and every asterisk as a character.
 
-    An indented block after a blank line is code to Markdown and to us. Elsewhere the asterisks of `[N, *S, G, C]` do not
-    emphasise anything.
+    An indented block after a blank line is code to Markdown and to us. The asterisks of `[N, *S, G, C]` emphasise
+    nothing.
     """
     blocks = []
     for block in docstring.strip().split("\n\n"):

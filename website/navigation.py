@@ -12,7 +12,6 @@ ROOT = Path(__file__).parent.parent
 MIRRORED = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "LICENSE",
     "benchmarks/*.md",
     "benchmarks/*.json",
     "benchmarks/charts/*.png",
