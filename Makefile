@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo bench test test-deep notebooks lint clean
+.PHONY: demo bench test test-deep notebooks lint docs docs-serve clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m jaxconv demo
@@ -24,6 +24,13 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# Warnings, broken links and anchors among them, are errors. The site is in build/site.
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(VENV)/.docs
+	$(BIN)/python -m mkdocs serve
 
 # $(VENV)/.NAME records that the extra NAME is installed as pyproject.toml asks for it.
 $(VENV)/.%: pyproject.toml

@@ -32,3 +32,4 @@ ALGORITHMS: dict[str, Algorithm] = {
     "fft": of_constant_shapes(fft.ALGORITHM),
     "xla": xla.ALGORITHM,
 }
+"""Name -> algorithm, for what is passed as `algorithm=`: `list(jaxconv.ALGORITHMS)` are the names."""

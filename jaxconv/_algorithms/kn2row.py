@@ -3,7 +3,7 @@
     out[(n, s), o] = sum over k of  lhs[(n, stride * s + rhs_dilation * k), c] @ rhs[k, c, o]        for each group
 
 It needs one slice of lhs where im2col needs prod(K) of them; for one tap, a 1x1 convolution, there is nothing but the
-product. The dual, one product for each *output position*, is the weight gradient
+product. The dual, one product for each output position, is the weight gradient
 
     out[s, n, o] = sum over (k, c) of  lhs[n, stride * s + rhs_dilation * k, c]^T @ rhs[(k, c), o]
 

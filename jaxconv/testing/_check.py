@@ -17,6 +17,7 @@ from ._problem import Problem, first_wrong, wide
 from ._strategy import problems as any_problem
 
 CHECKS = ("value", "jit", "vmap", "jvp", "gradient", "second derivative")
+"""What a convolution can be tried for, in the order in which it is."""
 
 
 def check(

@@ -14,10 +14,8 @@ DTYPES = (
     *("float32", "float64", "float16", "bfloat16", "complex64", "complex128"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
+"""Types of operands that lax takes on the CPU."""
 
-# What lax accepts as `preferred_element_type` for operands of each type. It also accepts complex128 for complex64, but
-# forms complex products by three real ones and so rounds sums of real and imaginary parts to the operands' type.
-# That result is no more exact than a complex64 one, by which nobody should be judged.
 WIDER = {
     "float16": ["float32"],
     "bfloat16": ["float32"],
@@ -30,6 +28,12 @@ WIDER = {
     "uint16": ["uint32", "float32"],
     "uint32": ["uint64", "float32"],
 }
+"""What lax accepts as `preferred_element_type` for operands of each type.
+
+It also accepts complex128 for complex64, but forms complex products by three real ones and so rounds sums of real and
+imaginary parts to the operands' type. That result is no more exact than a complex64 one, by which nobody should be
+judged.
+"""
 
 
 def problems(
