@@ -11,6 +11,11 @@ from ._conv2d import naive_conv2d as naive_conv2d
 from ._default_plan import load_default_plan as load_default_plan
 from ._default_plan import save_default_plan as save_default_plan
 from ._explain import explain as explain
+from ._functions.local import conv_general_dilated_local as conv_general_dilated_local
+from ._functions.patches import conv_general_dilated_patches as conv_general_dilated_patches
+from ._functions.patches import fold as fold
+from ._functions.signals import convolve as convolve
+from ._functions.signals import correlate as correlate
 from ._plan import Plan as Plan
 from ._plan import PlanError as PlanError
 from ._settings import policy as policy
