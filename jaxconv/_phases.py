@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ._geometry import Geometry
@@ -70,6 +71,13 @@ def axis_phases(geometry: Geometry) -> list[list[Phase]]:
     g = geometry
     columns = zip(g.kernel, g.strides, g.rhs_dilation, g.padding, g.lhs_dilation, strict=True)
     return [phases(taps, stride, spread, low, grow) for taps, stride, spread, (low, _), grow in columns]
+
+
+def meets_input(phase: Phase, count: int, size: int) -> np.ndarray:
+    """[taps]: whether it multiplies any of `size` inputs, not just padding, at one of the first `count` outputs."""
+    at = np.arange(phase.taps) * phase.spread - phase.low  # of output 0
+    output = np.maximum(0, -(at // phase.stride))  # the first that is not in front of the input
+    return (output < count) & (at + output * phase.stride < size)
 
 
 def interleave(

@@ -28,6 +28,7 @@ from jax import lax
 from .._algorithm import MAX_WORKSPACE_BYTES
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry
+from .._phases import axis_phases, meets_input
 from .._transforms import backward, forward
 from ._overlap import blocks, windows
 
@@ -38,14 +39,6 @@ def split(x: jax.Array, dtype: np.dtype) -> jax.Array:
     return jnp.stack([x.real, x.imag]) if dtype.kind == "c" else x[None]
 
 
-def meets_input(g: Geometry, axis: int) -> np.ndarray:
-    """[taps]: whether it multiplies anything but padding."""
-    stride, size = g.strides[axis], g.spatial[axis]
-    at = np.arange(g.kernel[axis]) * g.rhs_dilation[axis] - g.padding[axis][0]  # of output 0
-    output = np.maximum(0, -(at // stride))  # the first that reaches the input
-    return (output < g.out_spatial[axis]) & (at + output * stride < size)
-
-
 def by_element(g: Geometry) -> bool:
     """Whether the products are of numbers, not of matrices."""
     return g.in_channels == g.out_channels == 1
@@ -54,9 +47,10 @@ def by_element(g: Geometry) -> bool:
 def prepare(rhs: jax.Array, letters: str, g: Geometry) -> jax.Array:
     """W, [2, frequencies, *letters], the axes' frequencies in reverse order. For products of matrices it and i W, which
     meet the real and the imaginary part, in the order of the product: [frequencies, G, 2, O, 2, C]."""
-    values = split(rhs, g.accumulator)
+    values, phases = split(rhs, g.accumulator), axis_phases(g)
     for axis in range(g.ndim):
-        values, used = jnp.moveaxis(values, 1 + axis, 1), meets_input(g, axis)
+        values = jnp.moveaxis(values, 1 + axis, 1)
+        used = meets_input(phases[axis][0], g.out_spatial[axis], g.spatial[axis])
         if not used.all():  # rounding errors are relative to all that is transformed, needed or not
             values = values * used.reshape(-1, *(1,) * (values.ndim - 2)).astype(values.real.dtype)
         values = forward(values, blocks(g, axis).length, 0, g.rhs_dilation[axis], 1)

@@ -27,7 +27,7 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, bounded, once
 from .._geometry import Geometry
-from .._phases import Phase, axis_phases, interleave
+from .._phases import Phase, axis_phases, interleave, meets_input
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
 
@@ -41,8 +41,8 @@ class Run(NamedTuple):
 
     start: int
     stop: int
-    taps: tuple[int, ...]
-    starts: tuple[int, ...]
+    taps: range
+    starts: range
     rows: tuple[int, int]
     pad: tuple[int, int]
 
@@ -55,8 +55,10 @@ def exact_runs(phase: Phase, count: int, size: int) -> list[Run]:
     cuts = sorted({0, count, *(min(max(cut, 0), count) for cut in enter + leave)})
     found = []
     for start, stop in zip(cuts, cuts[1:], strict=False):
-        inside = tuple(j for j in range(phase.taps) if enter[j] <= start < leave[j])
-        starts = tuple(start * phase.stride + offsets[j] for j in inside)
+        front = start * phase.stride - phase.low  # what tap 0 meets; tap j is j * spread further on
+        first, last = (min(max(-(at // phase.spread), 0), phase.taps) for at in (front, front - size))
+        inside = range(first, last)
+        starts = range(front + first * phase.spread, front + last * phase.spread, phase.spread)
         found.append(Run(start, stop, inside, starts, (0, size), (0, 0)))
     return found
 
@@ -74,8 +76,8 @@ def padded_runs(phase: Phase, count: int, size: int) -> list[Run]:
         pad = rows[0] - first, last - rows[1]
         if rows[0] == rows[1]:  # nothing but padding
             pad = last - first, 0
-        taps = tuple(range(phase.taps))
-        found.append(Run(start, stop, taps, tuple(j * phase.spread for j in taps), rows, pad))
+        starts = range(0, phase.taps * phase.spread, phase.spread)
+        found.append(Run(start, stop, range(phase.taps), starts, rows, pad))
     return found
 
 
@@ -91,8 +93,15 @@ def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
 
 def padded_axes(geometry: Geometry) -> int:
     """How many leading axes are cut into padded runs, so that few enough products are written out; -1 if none are."""
-    every = axis_phases(geometry)
-    return next((n for n in range(geometry.ndim + 1) if terms(geometry, every, n) <= MAX_TERMS), -1)
+    g, every = geometry, axis_phases(geometry)
+    each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
+    met = [
+        sum(int(meets_input(phase, count, size).sum()) for phase in phases)
+        for phases, count, size in zip(every, each, g.spatial, strict=True)
+    ]
+    if g.in_channels * prod(met) > MAX_TERMS:  # however it is cut; of many taps that is sooner told
+        return -1
+    return next((n for n in range(g.ndim + 1) if terms(g, every, n) <= MAX_TERMS), -1)
 
 
 def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: list[int]) -> jax.Array:
@@ -189,10 +198,7 @@ def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
 
 def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
-    if padded_axes(geometry) >= 0:
-        return ""
-    least = terms(geometry, axis_phases(geometry), geometry.ndim)
-    return f"it would write out {least} products, more than {MAX_TERMS}"
+    return "" if padded_axes(geometry) >= 0 else f"it would write out more than {MAX_TERMS} products"
 
 
 ALGORITHM = bounded(convolve, workspace, once, refuses)
