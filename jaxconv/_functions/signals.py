@@ -26,8 +26,8 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", **options: Unpa
         (`np.convolve` takes the shape of the longer one). "valid": where the smaller lies inside the larger one,
         larger - smaller + 1; either may be the smaller, but along all axes.
       options: as in `conv_general_dilated`: precision, preferred_element_type, algorithm, accuracy,
-        max_workspace_bytes. Where both are long, `algorithm="fft"` takes far fewer operations; its error is small next to
-        the largest results only.
+        max_workspace_bytes. Where both arrays are long, `algorithm="fft"` takes far fewer operations; its error is
+        small next to the largest results only.
 
     Returns:
       Rank n. Integers are exact, modulo their range (`jnp.convolve` makes floats of them); of bools, whether any pair
