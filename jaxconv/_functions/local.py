@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .patches import as_array, conv_general_dilated_patches, geometry_of_patches
+from .arrays import as_array
+from .patches import conv_general_dilated_patches, geometry_of_patches
 
 
 def conv_general_dilated_local(

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from .._algorithms import im2col
 from .._geometry import Geometry, geometry_of
+from .arrays import as_array
 
 
 def conv_general_dilated_patches(
@@ -165,9 +166,3 @@ def _folded(patches: jax.Array, geometry: Geometry) -> jax.Array:
     image = jax.ShapeDtypeStruct(geometry.lhs_layout.shape, wide.dtype)
     (total,) = jax.linear_transpose(partial(_unfolded, geometry=wide), image)(patches.astype(wide.dtype))
     return total.astype(geometry.dtype)
-
-
-def as_array(name: str, value: ArrayLike) -> jax.Array:
-    if not hasattr(value, "shape"):
-        raise TypeError(f"{name} must be an array, got {value!r}")
-    return jnp.asarray(value)
