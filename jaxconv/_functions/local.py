@@ -1,8 +1,6 @@
 """Convolution with other weights at each output position: locally connected layers."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .patches import as_array, conv_general_dilated_patches, geometry_of_patches
+from .arrays import as_array
+from .patches import conv_general_dilated_patches, geometry_of_patches
 
 
 def conv_general_dilated_local(
@@ -34,8 +33,7 @@ def conv_general_dilated_local(
       filter_shape: n positive integers, the window's taps, in the order of the spatial axes of a kernel.
 
     Returns:
-      Rank n + 2, in the layout of a convolution's output, of the dtype that `lax.dot_general` gives the operands. Types
-      narrower than float32 are accumulated in float32.
+      Rank n + 2, in the layout of a convolution's output, of the dtype that `lax.dot_general` gives the operands.
 
     Raises:
       ValueError: if the shape of `rhs` is not that of such weights.
@@ -61,8 +59,5 @@ def conv_general_dilated_local(
     # two positions. It is one product of matrices [N, C * K] and [C * K, O] for each position.
     patches = conv_general_dilated_patches(lhs, filter_shape, *windows)
     dimensions = ((image[1:2], kernel[1:2]), (image[2:], kernel[2:]))
-    product = partial(lax.dot_general, dimension_numbers=dimensions, precision=precision)
-    dtype = jax.eval_shape(product, patches, rhs).dtype
-    wide = replace(g, dtype=dtype.name).accumulator
-    out = product(patches, rhs, preferred_element_type=wide).astype(dtype)  # [*S', N, O]
+    out = lax.dot_general(patches, rhs, dimensions, precision=precision)  # [*S', N, O]
     return jnp.moveaxis(out, range(out.ndim), (*image[2:], *image[:2]))

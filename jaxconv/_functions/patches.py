@@ -15,6 +15,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from .._algorithms import im2col
 from .._geometry import Geometry, geometry_of
+from .arrays import as_array
 
 
 def conv_general_dilated_patches(
@@ -159,14 +160,9 @@ def _unfolded(image: jax.Array, geometry: Geometry) -> jax.Array:
 
 @partial(jax.jit, static_argnames="geometry")
 def _folded(patches: jax.Array, geometry: Geometry) -> jax.Array:
-    """The same the other way: there is no second implementation to disagree with the first."""
+    """The same the other way: there is no second implementation to disagree with the first. Bools have no transpose,
+    the integers that they are added up in do."""
     wide = replace(geometry, dtype=geometry.accumulator.name)
     image = jax.ShapeDtypeStruct(geometry.lhs_layout.shape, wide.dtype)
     (total,) = jax.linear_transpose(partial(_unfolded, geometry=wide), image)(patches.astype(wide.dtype))
     return total.astype(geometry.dtype)
-
-
-def as_array(name: str, value: ArrayLike) -> jax.Array:
-    if not hasattr(value, "shape"):
-        raise TypeError(f"{name} must be an array, got {value!r}")
-    return jnp.asarray(value)

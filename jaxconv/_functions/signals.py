@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._conv import conv_general_dilated
+from .arrays import as_array
 from .options import Options
 
 MODES = ("full", "same", "valid")
@@ -26,8 +27,8 @@ def convolve(in1: ArrayLike, in2: ArrayLike, mode: str = "full", **options: Unpa
         (`np.convolve` takes the shape of the longer one). "valid": where the smaller lies inside the larger one,
         larger - smaller + 1; either may be the smaller, but along all axes.
       options: as in `conv_general_dilated`: precision, preferred_element_type, algorithm, accuracy,
-        max_workspace_bytes. Where both are long, `algorithm="fft"` takes far fewer operations; its error is small next to
-        the largest results only.
+        max_workspace_bytes. Where both arrays are long, `algorithm="fft"` takes far fewer operations; its error is
+        small next to the largest results only.
 
     Returns:
       Rank n. Integers are exact, modulo their range (`jnp.convolve` makes floats of them); of bools, whether any pair
@@ -73,11 +74,9 @@ def _operands(name: str, in1: ArrayLike, in2: ArrayLike, mode: str) -> tuple[jax
     """Both as arrays of one type."""
     if mode not in MODES:
         raise ValueError(f"{name} mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
-    for argument, value in (("in1", in1), ("in2", in2)):
-        if not hasattr(value, "shape"):
-            raise TypeError(f"{name} {argument} must be an array, got {value!r}")
+    in1, in2 = as_array(f"{name} in1", in1), as_array(f"{name} in2", in2)
     dtype = jnp.result_type(in1, in2)
-    in1, in2 = jnp.asarray(in1, dtype), jnp.asarray(in2, dtype)
+    in1, in2 = in1.astype(dtype), in2.astype(dtype)
     if in1.ndim != in2.ndim:
         raise ValueError(f"{name} inputs must have the same rank, got shapes {in1.shape} and {in2.shape}")
     if 0 in (*in1.shape, *in2.shape):
