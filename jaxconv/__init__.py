@@ -11,6 +11,8 @@ from ._conv2d import naive_conv2d as naive_conv2d
 from ._default_plan import load_default_plan as load_default_plan
 from ._default_plan import save_default_plan as save_default_plan
 from ._explain import explain as explain
+from ._install import install as install
+from ._install import uninstall as uninstall
 from ._plan import Plan as Plan
 from ._plan import PlanError as PlanError
 from ._settings import policy as policy
