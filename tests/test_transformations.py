@@ -204,6 +204,15 @@ def test_export_for_every_platform(conv):
         np.testing.assert_allclose(got, expected, 1e-9)
 
 
+def test_exported_for_several_platforms_each_has_its_own_choice():
+    def lax_convolutions(*platforms):
+        operands = LHS.astype("float32"), RHS.astype("float32")
+        exported = jax.export.export(jax.jit(ours(None)), platforms=platforms)(*operands)
+        return exported.mlir_module().count("stablehlo.convolution")
+
+    assert (lax_convolutions("cpu"), lax_convolutions("tpu"), lax_convolutions("cpu", "tpu")) == (0, 1, 1)
+
+
 @pytest.mark.parametrize("algorithm", [None, "xla"])
 def test_symbolic_shapes(algorithm):
     conv = ours(algorithm)
