@@ -29,10 +29,6 @@ class Installed(NamedTuple):
 _lock = threading.Lock()
 _installed: Installed | None = None
 
-# Part of the key of all caches of JAX, the same in every thread. It takes no value twice: what another thread compiles
-# during a change, by whichever rule, is kept under a key that nobody asks for again.
-_changes = jax.make_user_context(0)
-
 
 def install(
     *, algorithm: str | None = None, accuracy: str | None = None, max_workspace_bytes: int | None = None
@@ -89,7 +85,7 @@ def _change_to(new: Installed | None) -> None:
             return
         lower_lax_by(new.request if new else None)
         _installed = new
-        _changes.set_global(_changes.get_global() + 1)  # last: who has this key has the new rules
+        jax.clear_caches()  # last: whatever is compiled from here on is lowered by the new rules
 
 
 def request_of_lax(accuracy: str | None, max_workspace_bytes: int | None) -> Request:

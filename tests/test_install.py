@@ -545,7 +545,7 @@ def test_changed_by_many_threads_at_once():
     expected, wrong = conv(LHS, RHS), []
 
     def work(turn):
-        for i in range(4):
+        for i in range(3):
             if (turn + i) % 3:
                 jaxconv.install(algorithm=("im2col", "kn2row")[turn % 2])
             else:
@@ -553,7 +553,7 @@ def test_changed_by_many_threads_at_once():
             if not np.allclose(conv(LHS, RHS), expected, 1e-4, 1e-4):
                 wrong.append((turn, i))
 
-    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(3)]
+    threads = [threading.Thread(target=work, args=(turn,)) for turn in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
