@@ -120,7 +120,7 @@ def _with_lax_rule(context: Any, platform: str) -> Any:
     What is lowered in it goes to caches of its own: in those of the module an equal convolution is the caller's.
     """
     module = context.module_context
-    rule = lax_rules.get(platform, lax_rules[None])
+    rule = lax_rules.get(platform, lax_rules[None])  # "several" are some that have none of their own
     others = module.lowering_parameters.override_lowering_rules or ()
     parameters = replace(module.lowering_parameters, override_lowering_rules=((lax_conv_p, rule), *others))
     module = module.replace(lowering_parameters=parameters, lowering_cache={}, cached_primitive_lowerings={})
