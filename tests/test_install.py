@@ -484,7 +484,7 @@ def test_exported_for_several_platforms():
 
 def test_all_threads_at_once(sevens):
     """Those that run already, too, and those within a policy of their own."""
-    f, steps, seen = jax.jit(conv), threading.Barrier(3, timeout=120), {}
+    f, steps, seen = jax.jit(conv), threading.Barrier(3, timeout=600), {}
 
     def work(name, policy):
         with policy:
@@ -516,7 +516,7 @@ def test_what_another_thread_is_compiling_meanwhile_is_forgotten(where, before, 
     def pause():
         if threading.current_thread() is thread:
             waiting.set()
-            assert go.wait(120)
+            assert go.wait(600)
 
     for name in names:
         inner = ALGORITHMS[name].convolve
@@ -542,7 +542,7 @@ def test_what_another_thread_is_compiling_meanwhile_is_forgotten(where, before, 
         changes[1]()
     thread = threading.Thread(target=f, args=(LHS, RHS))
     thread.start()
-    assert waiting.wait(120)
+    assert waiting.wait(600)
     for now in (not before, before, not before):
         changes[now]()
         if not go.is_set():
