@@ -24,6 +24,8 @@ from ._functions.patches import fold as fold
 from ._functions.signals import convolve as convolve
 from ._functions.signals import correlate as correlate
 from ._functions.transposed import conv_transpose as conv_transpose
+from ._install import install as install
+from ._install import uninstall as uninstall
 from ._plan import Plan as Plan
 from ._plan import PlanError as PlanError
 from ._settings import policy as policy

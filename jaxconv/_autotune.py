@@ -7,16 +7,17 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
 
 from ._algorithms import ALGORITHMS
 from ._collect import convolutions
+from ._conv import conv_general_dilated
 from ._geometry import Geometry
 from ._machine import conditions
 from ._plan import Plan, Tuned
-from ._primitive import computed_by
 from ._sampled import random_operands, sampled_error
 from ._select import predictions, refusal
 from ._settings import Settings, changed
@@ -102,8 +103,8 @@ def tune(geometry: Geometry, settings: Settings) -> Tuned:
     on_device = jax.device_put((lhs, rhs))
     calls, errors, first = {}, {}, {}
     for name in candidates(geometry, settings):
-        compute = computed_by(name, geometry, settings.max_workspace_bytes)
-        compiled = jax.jit(compute).lower(*on_device).compile()
+        arguments = {**geometry.to_params(), "algorithm": name, "max_workspace_bytes": settings.max_workspace_bytes}
+        compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
         out = jax.block_until_ready(compiled(*on_device))
         errors[name] = sampled_error(out, lhs, rhs, geometry)
         calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(*on_device))

@@ -13,8 +13,9 @@ from ._accuracy import ERROR_FACTOR
 from ._algorithms import ALGORITHMS
 from ._collect import convolutions
 from ._geometry import Geometry
+from ._install import request_of_lax
 from ._select import choose, predictions, refusal
-from ._settings import Request, changed
+from ._settings import Request
 
 COLUMNS = ("#", "role", "convolution", "algorithm", "why", "ms", "Gflop", "MB", "workspace", "error", "slower, ms")
 
@@ -171,7 +172,8 @@ def explain(
 ) -> Explanation:
     """Which algorithm every convolution in `f(*args, **kwargs)` would take under `accelerate`, and why.
 
-    `f` is traced, not run. What its convolutions were asked to go by holds; lax's own go by what is current here.
+    `f` is traced, not run. What its convolutions were asked to go by holds; lax's own go by what is current here, and
+    after `install` by what was said there.
 
     Args:
       f: any function, with lax's convolutions or jaxconv's in it.
@@ -188,10 +190,10 @@ def explain(
     >>> [row.geometry.describe() for row in explanation.rows]
     ['1x8x8 3->4 3x3']
     """
-    settings = changed(accuracy, max_workspace_bytes)
+    request = request_of_lax(accuracy, max_workspace_bytes)
     rows = []
     for found in convolutions(f, *args, **kwargs):
-        rows.append(explained(found.geometry, found.role, found.times, found.request or Request(None, settings)))
+        rows.append(explained(found.geometry, found.role, found.times, found.request or request))
     return Explanation(tuple(rows))
 
 

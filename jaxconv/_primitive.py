@@ -7,12 +7,13 @@ convolution, then put ours back. The derivatives and the batched forms of a conv
     lax's convolution, parameters p   ->   ours, parameters p and what was asked for
 
 What was asked for stays a request until the equation is lowered, when grad and vmap have made of it what it is going to
-be.
+be. Lax's own convolutions are lowered in the same way once `lower_lax_by` says so.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -50,19 +51,7 @@ def ours(request: Request, strict: bool = False) -> Rule:
     return rule
 
 
-def _computation(lhs, rhs, request, params, platform) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
-    """What computes the convolution, chosen for what it has become, and whether that is lax's primitive.
-
-    The operands are looked at for their shapes only.
-    """
-    geometry = Geometry.from_params(lhs, rhs, params)
-    name = choose(request, geometry, platform).algorithm
-    if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
-        return partial(lax_conv_p.bind, **params), True
-    return computed_by(name, geometry, request.settings.max_workspace_bytes), False
-
-
-def computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def _computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Callable[[jax.Array, jax.Array], Any]:
     """(lhs, rhs) -> out, all in the caller's layouts, by the algorithm of this name."""
     convolve = ALGORITHMS[name].convolve
     if geometry.is_empty:  # nothing to index into
@@ -86,16 +75,56 @@ def computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Call
 
 
 def _lower(context, lhs, rhs, *, request, **params):
+    """By the algorithm that is chosen for what the convolution has become."""
     lhs_aval, rhs_aval = context.avals_in
+    geometry = Geometry.from_params(lhs_aval, rhs_aval, params)
+    geometry.check()  # lax's own come unchecked
     platforms = context.platforms or context.module_context.platforms
     platform = platforms[0] if len(platforms) == 1 else "several"
-    compute, is_lax = _computation(lhs_aval, rhs_aval, request, params, platform)
-    if not is_lax:
+    if lax_rules:
+        context = _with_lax_rule(context, platform)
+    name = choose(request, geometry, platform).algorithm
+    if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
+        compute = partial(lax_conv_p.bind, **params)
+    else:
+        compute = _computed_by(name, geometry, request.settings.max_workspace_bytes)
         # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
         # the algorithm from mixing them with arrays it makes.
-        plain = [ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in]
-        context = context.replace(avals_in=plain)
+        context = context.replace(avals_in=[ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in])
     return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
+
+
+# Platform (None: all others) -> the rule by which lax lowers its convolution, once `lower_lax_by` has replaced it.
+lax_rules: dict[str | None, Callable] = {}
+
+
+def lower_lax_by(make_request: Callable[[], Request] | None) -> None:
+    """From now on lax's convolutions are lowered as ours are, by the request that is made when they are; None: by lax's
+    own rules again. Programs that are compiled stay as they are. For one thread at a time."""
+    if not lax_rules:
+        tables = {None: mlir._lowerings, **mlir._platform_specific_lowerings}
+        rules = {platform: table[lax_conv_p].rule for platform, table in tables.items() if lax_conv_p in table}
+        lax_rules.update(rules)
+    for platform, rule in lax_rules.items():
+        mlir.register_lowering(lax_conv_p, partial(_lower_lax, make_request) if make_request else rule, platform)
+
+
+def _lower_lax(make_request, context, lhs, rhs, **params):
+    return _lower(context, lhs, rhs, request=make_request(), **params)
+
+
+def _with_lax_rule(context: Any, platform: str) -> Any:
+    """The context with lax's convolutions lowered by lax's own rule: those that our algorithms end in, and the real
+    ones that lax makes of complex ones.
+
+    What is lowered in it goes to caches of its own: in those of the module an equal convolution is the caller's.
+    """
+    module = context.module_context
+    rule = lax_rules.get(platform, lax_rules[None])  # "several" are some that have none of their own
+    others = module.lowering_parameters.override_lowering_rules or ()
+    parameters = replace(module.lowering_parameters, override_lowering_rules=((lax_conv_p, rule), *others))
+    module = module.replace(lowering_parameters=parameters, lowering_cache={}, cached_primitive_lowerings={})
+    return context.replace(module_context=module)
 
 
 @partial(jax.jit, static_argnames=PARAMETERS)
@@ -105,11 +134,8 @@ def _bind_jitted(lhs, rhs, **params):
 
 @conv_p.def_impl
 def _evaluate(lhs, rhs, **params):
-    # Under `jax.disable_jit` a jitted bind would come straight back here.
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-        compute, _ = _computation(lhs, rhs, params.pop("request"), params, jax.default_backend())
-        return compute(lhs, rhs)
-    return _bind_jitted(lhs, rhs, **params)
+    with jax.disable_jit(False):  # a jitted bind would come straight back here; lax's own is compiled, too
+        return _bind_jitted(lhs, rhs, **params)
 
 
 @conv_p.def_effectful_abstract_eval
@@ -140,4 +166,5 @@ def _batch(operands, axes, *, request, **params):
 
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batch
-mlir.register_lowering(conv_p, _lower)
+for platform in (None, "cpu", "gpu"):  # each by itself, as lax's own: the choice depends on it
+    mlir.register_lowering(conv_p, _lower, platform)

@@ -204,6 +204,21 @@ def test_export_for_every_platform(conv):
         np.testing.assert_allclose(got, expected, 1e-9)
 
 
+def test_exported_for_several_platforms_each_has_its_own_choice():
+    """Depthwise on the CPU, where it was measured."""
+    lhs, rhs = jax.ShapeDtypeStruct((8, 28, 28, 96), "float32"), jax.ShapeDtypeStruct((3, 3, 1, 96), "float32")
+
+    def conv(lhs, rhs):
+        more = {"feature_group_count": 96, "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        return jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME", **more)
+
+    def lax_convolutions(*platforms):
+        exported = jax.export.export(jax.jit(conv), platforms=platforms)(lhs, rhs)
+        return exported.mlir_module().count("stablehlo.convolution")
+
+    assert (lax_convolutions("cpu"), lax_convolutions("tpu"), lax_convolutions("cpu", "tpu")) == (0, 1, 1)
+
+
 @pytest.mark.parametrize("algorithm", [None, "xla"])
 def test_symbolic_shapes(algorithm):
     conv = ours(algorithm)
