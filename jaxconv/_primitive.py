@@ -23,6 +23,7 @@ from jax.interpreters import ad, batching, mlir
 
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
+from ._machine import platform
 from ._rewrite import Rule, rewrite
 from ._select import check_request, choose
 from ._settings import Request
@@ -50,13 +51,13 @@ def ours(request: Request, strict: bool = False) -> Rule:
     return rule
 
 
-def _computation(lhs, rhs, request, params, platform) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
+def _computation(lhs, rhs, request, params, target) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], bool]:
     """What computes the convolution, chosen for what it has become, and whether that is lax's primitive.
 
     The operands are looked at for their shapes only.
     """
     geometry = Geometry.from_params(lhs, rhs, params)
-    name = choose(request, geometry, platform).algorithm
+    name = choose(request, geometry, target).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
         return partial(lax_conv_p.bind, **params), True
     return computed_by(name, geometry, request.settings.max_workspace_bytes), False
@@ -88,8 +89,9 @@ def computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Call
 def _lower(context, lhs, rhs, *, request, **params):
     lhs_aval, rhs_aval = context.avals_in
     platforms = context.platforms or context.module_context.platforms
-    platform = platforms[0] if len(platforms) == 1 else "several"
-    compute, is_lax = _computation(lhs_aval, rhs_aval, request, params, platform)
+    # One program for several platforms is to compile for the pickiest of them.
+    target = platforms[0] if len(platforms) == 1 else "cuda" if "cuda" in platforms else "several"
+    compute, is_lax = _computation(lhs_aval, rhs_aval, request, params, target)
     if not is_lax:
         # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
         # the algorithm from mixing them with arrays it makes.
@@ -107,7 +109,7 @@ def _bind_jitted(lhs, rhs, **params):
 def _evaluate(lhs, rhs, **params):
     # Under `jax.disable_jit` a jitted bind would come straight back here.
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue] (made at run time)
-        compute, _ = _computation(lhs, rhs, params.pop("request"), params, jax.default_backend())
+        compute, _ = _computation(lhs, rhs, params.pop("request"), params, platform())
         return compute(lhs, rhs)
     return _bind_jitted(lhs, rhs, **params)
 

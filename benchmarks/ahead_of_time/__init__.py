@@ -1,1 +1,1 @@
-"""What XLA's compiler for a TPU makes of every algorithm, on a machine that has none: `python -m benchmarks.ahead_of_time`."""
+"""What XLA makes of every algorithm for a TPU, on a machine without one: `python -m benchmarks.ahead_of_time`."""

@@ -20,8 +20,8 @@ LOOP = re.compile(r" = .*\bwhile\(")
 
 
 @cache
-def device() -> jax.Device:
-    """One that programs can be compiled for.
+def device() -> Any:
+    """A `jax.Device` that programs can be compiled for.
 
     Raises:
       ImportError: without the compiler, the package libtpu.
@@ -29,6 +29,7 @@ def device() -> jax.Device:
     import libtpu  # noqa: F401  # pyright: ignore[reportMissingImports] (optional)
 
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # whether this machine has a TPU does not matter
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # and none is taken
     return topologies.get_topology_desc(TOPOLOGY, "tpu").devices[0]
 
 

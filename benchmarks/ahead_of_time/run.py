@@ -22,7 +22,7 @@ PATIENCE = 1200.0  # seconds after which the compiler is taken to hang
 def compile_all(jobs: Iterable[Job], backends: list[str], results: Results, console: Console) -> None:
     """Compile what `results` does not have yet, and put it there, program by program."""
     jobs = list(jobs)
-    worker = Worker("tpu", COMMAND)
+    worker = Worker(COMMAND)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console, transient=True) as progress:

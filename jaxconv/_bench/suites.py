@@ -25,8 +25,8 @@ CORE = {
     "RepLK depthwise": Layer(4, 64, (64, 64), 64, 31, padding=15, groups=64),
     "large kernel": Layer(2, 16, (128, 128), 16, 15, padding=7),
 }
-# One layer of each kind, for what takes too long to do with all: dense, of one tap, strided, depthwise, grouped, dilated,
-# in one and in three dimensions, transposed, of many taps.
+# One layer of each kind, for what takes too long to do with all: dense, of one tap, strided, depthwise, grouped,
+# dilated, in one and in three dimensions, transposed, of many taps.
 KINDS = {
     name: CORE[name]
     for name in (
