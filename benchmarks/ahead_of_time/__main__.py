@@ -17,7 +17,6 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench.command import jobs
 from jaxconv._bench.environment import commit, source
 from jaxconv._bench.job import DIRECTIONS
@@ -26,11 +25,10 @@ from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
 from jaxconv._machine import version
 
 from .report import EXPLANATION, TITLE, failed, sheets
-from .run import BOUNDS, compile_all
+from .run import BACKENDS, BOUNDS, compile_all
 
 OUT = Path(__file__).parent.with_suffix(".json")
 DTYPES = ("float32", "bfloat16")
-BACKENDS = ("lax", *(name for name in ALGORITHMS if name != "xla"))  # which is lax's own program
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -23,7 +23,7 @@ def doubt(row: Row, name: str) -> str:
     if entry["seconds"] <= 0:
         return "an operation without a price"
     axes = len(row["layer"]["spatial"])
-    least = 2 * row["products"] / SAVED.get(algorithm, 1.0) ** axes
+    least = row["products"] / SAVED.get(algorithm, 1.0) ** axes  # of multiplications alone
     if algorithm not in UNCOUNTED and entry["flops"] < least:
         return "fewer operations than it must have"
     return ""

@@ -8,6 +8,7 @@ from jaxconv._bench.results import Row
 from jaxconv._bench.sheets import Sheet
 
 from .prices import best, compiled, doubt, gain, priced
+from .run import BACKENDS
 
 TITLE = "Compiled for a TPU, ahead of time"
 EXPLANATION = (
@@ -85,10 +86,13 @@ def _programs(rows: Sequence[Row]) -> Sheet:
             sum(name in failures(row) for row in rows),
             len(there) - len(doubts),
         )
-        cells.append([name, *map(str, counts)])
+        untried = len(rows) - sum(counts[:3]) if name in BACKENDS else 0
+        cells.append([name, *map(str, counts), str(untried)])
     notes = [f"Without an estimate: {count} for {why}." for why, count in reasons.most_common()]
     notes += [f"FAILED: {line}" for line in failed(rows)]
-    return Sheet("programs", ["backend", "compiled", "refused", "failed", "with an estimate"], cells, 1, notes)
+    return Sheet(
+        "programs", ["backend", "compiled", "refused", "failed", "with an estimate", "not tried"], cells, 1, notes
+    )
 
 
 def _label(row: Row) -> str:

@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
+from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench.job import Job
 from jaxconv._bench.process import Worker
-from jaxconv._bench.results import Results, Row
+from jaxconv._bench.results import Results, ResultsError, Row
 
+BACKENDS = ("lax", *(name for name in ALGORITHMS if name != "xla"))  # which is lax's own program
 COMMAND = [sys.executable, "-m", "benchmarks.ahead_of_time.worker"]
 # The bounds on workspace that a program may be compiled under: what holds unless a user says otherwise, and one under
 # which whatever can be computed in one go is, so that no loop keeps the compiler's counts from meaning all of it.
@@ -20,9 +22,16 @@ PATIENCE = 1200.0  # seconds after which the compiler is taken to hang
 
 
 def compile_all(jobs: Iterable[Job], backends: list[str], results: Results, console: Console) -> None:
-    """Compile what `results` does not have yet, and put it there, program by program."""
+    """Compile what `results` does not have yet, and put it there, program by program.
+
+    Raises:
+      ResultsError: if there is no compiler, which says nothing of any program.
+    """
     jobs = list(jobs)
     worker = Worker(COMMAND)
+    if "error" in (started := worker.ask(PATIENCE, do="start")):
+        worker.stop()
+        raise ResultsError(f"the compiler does not start: {started['error']}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console, transient=True) as progress:

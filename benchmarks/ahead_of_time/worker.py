@@ -2,6 +2,7 @@
 
 Reads one JSON object a line and answers each with one:
 
+    {"do": "start"}                                                      {"kind": of the device}
     {"do": "compile", "job": {...}, "backend": name, "bound": bytes}   `programs.estimate`, or {"cannot": reason}
 
 and {"error": message} to whatever went wrong. It ends where its input ends.
@@ -14,11 +15,13 @@ import jax
 from jaxconv._bench.job import Job
 from jaxconv._bench.worker import serve
 
-from .programs import estimate
+from .programs import device, estimate
 
 
 def answer(message: dict[str, Any]) -> dict[str, Any]:
     """To one question."""
+    if message["do"] == "start":
+        return {"kind": device().device_kind}
     return estimate(message["backend"], Job.from_json(message["job"]), message["bound"])
 
 
