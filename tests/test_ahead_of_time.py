@@ -97,9 +97,7 @@ def test_a_loop_is_never_a_win():
 
 def test_what_is_said_of_them():
     rows = [
-        row(
-            lax=entry(2e-4), **{"im2col, at once": entry(1e-4), "fft": entry(1e-5)}
-        ),  # fft: of another error
+        row(lax=entry(2e-4), **{"im2col, at once": entry(1e-4), "fft": entry(1e-5)}),  # fft: of another error
         row("ResNet-50 2c", lax=entry(2e-4), kn2row=entry(1.95e-4)),
         row("DeepLab", lax=entry(2e-4), kn2row=entry(4e-4), naive={"error": "out of hbm"}),
         row("WaveNet", lax=entry(-1.0), kn2row=entry(4e-4)),

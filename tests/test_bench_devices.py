@@ -159,7 +159,8 @@ def test_what_is_written_down():
 
 
 def test_times_of_other_devices_do_not_reach_the_cost_model(tmp_path):
-    path = tmp_path / "bench.json"
-    path.write_text(json.dumps({"environment": {"platform": "cuda", "cores": 8}, "settings": {}, "rows": []}))
-    with pytest.raises(SystemExit, match="was measured on cuda: the model is of CPUs"):
-        fit_cost.condense([path])
+    path, conditions = tmp_path / "bench.json", {"platform": "cuda", "cores": 8}
+    for content in ({"environment": conditions, "rows": []}, {"conditions": conditions, "convolutions": []}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(SystemExit, match="was measured on cuda: the model is of CPUs"):
+            fit_cost.condense([path])

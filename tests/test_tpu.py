@@ -18,13 +18,13 @@ from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.suites import KINDS
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: make test-tpu")
-GRADIENTS_ONLY, NO_WEIGHT_GRADIENTS = ("strips",), ("col2im", "winograd2", "winograd4")
+WEIGHT_GRADIENTS_ONLY, NO_WEIGHT_GRADIENTS = ("strips",), ("col2im", "winograd2", "winograd4")
 CASES = [
     (name, direction)
     for name in ALGORITHMS
     for direction in DIRECTIONS
     if not (name in NO_WEIGHT_GRADIENTS and direction == "weight-grad")
-    and not (name in GRADIENTS_ONLY and direction != "weight-grad")
+    and not (name in WEIGHT_GRADIENTS_ONLY and direction != "weight-grad")
 ]
 
 
@@ -43,8 +43,9 @@ def first_taken(algorithm, direction, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("algorithm, direction", CASES)
 def test_every_algorithm_compiles(algorithm, direction, dtype):
-    job = first_taken(algorithm, direction, dtype)
-    found = programs.estimate(algorithm, job, MAX_WORKSPACE_BYTES)
+    with jax.enable_x64(False):
+        job = first_taken(algorithm, direction, dtype)
+        found = programs.estimate(algorithm, job, MAX_WORKSPACE_BYTES)
     assert found["flops"] > 0 and found["bytes"] > 0 and found["temporaries"] < 2**30
     if algorithm == "xla":  # lax's own program
         assert found["loops"] == 0 and found["flops"] == 2 * job.layer.products
@@ -60,5 +61,4 @@ def test_other_types_compile(algorithm, dtype):
     def conv(lhs, rhs):
         return jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME", algorithm=algorithm)
 
-    program = jax.jit(conv).lower(lhs, rhs).compile().as_text() or ""
-    assert program
+    assert jax.jit(conv).lower(lhs, rhs).compile().cost_analysis()["flops"] > 0
