@@ -120,6 +120,7 @@ def test_pytorch_on_a_gpu_is_waited_for(monkeypatch):
     from benchmarks.models.architectures import MODELS
 
     calls = []
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("waited"))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: calls.append("peak forgotten"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 123)
@@ -138,6 +139,7 @@ def test_pytorch_on_a_gpu_is_waited_for(monkeypatch):
     step = training.prepare(model, *arrays, "cpu:0").starts["contiguous"]()
     plain = training.prepare(model, *arrays).starts["contiguous"]()
     assert step() == plain() and calls == ["waited"]
+    assert torch.backends.cudnn.benchmark
 
 
 def test_peak_memory_of_a_device():

@@ -24,6 +24,8 @@ TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 def prepare(model: Model, parameters: Arrays, data: Arrays, device: str = "cpu") -> Training:
     """With nothing to compile."""
+    if device != "cpu":
+        torch.backends.cudnn.benchmark = True  # it tries its algorithms, as XLA does
 
     def starting(memory_format):
         def restarted():

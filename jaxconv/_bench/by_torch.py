@@ -78,6 +78,7 @@ def prepare(job: Job, device: str = "cpu") -> Prepared:
         ]
         calls[variant] = lambda data=data, examples=examples: call(data, *examples)
     if device != "cpu":
+        torch.backends.cudnn.benchmark = True  # it tries its algorithms, as XLA does
         torch.cuda.reset_peak_memory_stats()
     peak = peak_bytes if device == "cpu" else torch.cuda.max_memory_allocated
     return Prepared(calls, lambda out: out.to("cpu", torch.float64).numpy(), peak=peak)
