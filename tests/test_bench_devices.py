@@ -14,10 +14,10 @@ from rich.console import Console
 from benchmarks import fit_cost
 from benchmarks.models import __main__ as models
 from jaxconv.__main__ import main
-from jaxconv._bench import by_torch, device, process
+from jaxconv._bench import by_torch, device, process, worker
 from jaxconv._bench.device import Device
 from jaxconv._bench.environment import environment
-from jaxconv._bench.job import Job
+from jaxconv._bench.job import CannotError, Job
 from jaxconv._bench.layer import Layer
 from jaxconv._bench.memory import peak_bytes, peak_on
 from jaxconv._bench.results import Results
@@ -77,12 +77,12 @@ def test_a_tpu_has_one_process(found, processes, tmp_path, monkeypatch):
 
 
 def test_what_a_process_takes_with_it_when_it_ends(monkeypatch):
-    worker = process.Worker()
+    asked = process.Worker()
     try:
-        message = worker.ask(60, do="time", backend="lax", seconds=0.1)["error"]
+        message = asked.ask(60, do="time", backend="lax", seconds=0.1)["error"]
         assert message.startswith("nothing is prepared by lax: the process has ended since")
     finally:
-        worker.stop()
+        asked.stop()
 
 
 def test_what_pytorch_runs_on(monkeypatch):
@@ -91,6 +91,8 @@ def test_what_pytorch_runs_on(monkeypatch):
     for there, name in ((False, None), (True, "cuda")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert by_torch.device_on("cuda") == by_torch.device_on("rocm") == name
+    with pytest.raises(CannotError, match="no such device"):  # rather than on another one
+        worker.prepare("torch", JOB, "tpu")
 
 
 @pytest.mark.parametrize("command, option", [(main, "--against"), (models.main, "--contestant")])

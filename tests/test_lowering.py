@@ -114,7 +114,7 @@ def test_the_gpu_at_hand_is_called_what_programs_are_compiled_for(maker, on_a_gp
     assert (before, _machine.platform()) == ("cpu", maker)
 
 
-def test_what_is_told_tuned_and_computed_at_once_on_a_gpu(on_a_gpu):
+def test_what_is_told_tuned_and_computed_at_once_on_a_gpu(on_a_gpu, monkeypatch):
     f, structs = problem(dtype="int8")
     whole, real = geometry(dtype="int8"), geometry(KINDS["MobileNetV2 depthwise"])
     operands = [jnp.ones(struct.shape, "int8") for struct in structs]
@@ -125,8 +125,12 @@ def test_what_is_told_tuned_and_computed_at_once_on_a_gpu(on_a_gpu):
     assert "im2col" in _autotune.candidates(whole, Settings()) and "xla" not in _autotune.candidates(whole, Settings())
     [row] = jaxconv.explain(f, *structs).rows
     assert row.algorithm == "im2col" and "CUDA" in row.why
+    ran, im2col = [], ALGORITHMS["im2col"]
+    counted = im2col._replace(convolve=lambda *args: ran.append(1) or im2col.convolve(*args))
+    monkeypatch.setitem(ALGORITHMS, "im2col", counted)
     with jax.disable_jit():
         np.testing.assert_array_equal(jaxconv.accelerate(f)(*operands), f(*operands))
+    assert ran
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -13,6 +13,7 @@ each with the "contestant" it is for, and {"error": message} to whatever went wr
 from pathlib import Path
 from typing import Any
 
+from jaxconv._bench.by_torch import device_on
 from jaxconv._bench.worker import serve, take_times
 
 from .architectures import Model
@@ -24,11 +25,11 @@ def prepare(contestant: str, model: Model, start: Path, platform: str) -> Traini
     """The contestant at the start that is in the file, on the platform, which is JAX's default one."""
     parameters, data = load(start)
     if contestant == "torch":
-        from jaxconv._bench.by_torch import device_on
-
         from . import by_torch
 
-        return by_torch.prepare(model, parameters, data, device_on(platform) or "cpu")
+        if (device := device_on(platform)) is None:
+            raise RuntimeError(f"PyTorch does not run on {platform} here")
+        return by_torch.prepare(model, parameters, data, device)
     from . import by_jax
 
     return by_jax.prepare(contestant, model, parameters, data)

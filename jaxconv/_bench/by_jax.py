@@ -41,11 +41,10 @@ def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) ->
     """`f` with its convolution done by the named algorithm. CannotError where that would fall back to another one."""
     replaced = accelerate(f, algorithm=name)
     equations = [eqn for eqn in jax.make_jaxpr(replaced)(*structs).eqns if eqn.primitive.name == "jaxconv"]
-    request = equations[0].params["request"]
-    assert len(equations) == 1 and request.algorithm == name
+    assert len(equations) == 1 and equations[0].params["request"].algorithm == name
     lhs, rhs = (var.aval for var in equations[0].invars)
-    geometry = Geometry.from_params(lhs, rhs, equations[0].params)
-    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.max_workspace_bytes):
+    bound = equations[0].params["request"].settings.max_workspace_bytes
+    if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params), bound):
         raise CannotError(reason)
     return replaced
 

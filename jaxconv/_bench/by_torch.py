@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from .job import OPERANDS, Job, channels_first, operands
+from .job import OPERANDS, CannotError, Job, channels_first, operands
 from .memory import peak_bytes
 from .prepared import Prepared
 
@@ -18,8 +18,10 @@ def device_on(platform: str) -> str | None:
     return "cuda" if torch.cuda.is_available() else None  # which is what it calls both
 
 
-def prepare(job: Job, device: str = "cpu") -> Prepared:
+def prepare(job: Job, device: str | None = "cpu") -> Prepared:
     """As a layer and its backward pass would do it."""
+    if device is None:
+        raise CannotError("it has no such device here")
     import torch  # pyright: ignore[reportMissingImports] (optional)
 
     layer, rank = job.layer, len(job.layer.spatial)

@@ -30,7 +30,7 @@ def prepare(backend: str, job: Job, platform: str) -> Prepared:
     if backend == "torch":
         from . import by_torch
 
-        return by_torch.prepare(job, by_torch.device_on(platform) or "cpu")
+        return by_torch.prepare(job, by_torch.device_on(platform))
     from . import by_jax
 
     return by_jax.products(job.dtype) if backend == "matmul" else by_jax.prepare(backend, job)
