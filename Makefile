@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo bench test test-deep notebooks lint docs docs-serve clean
+.PHONY: demo bench test test-deep test-tpu notebooks lint docs docs-serve clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m jaxconv demo
@@ -16,6 +16,11 @@ test: $(VENV)/.tests
 
 test-deep: $(VENV)/.tests
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --maxprocesses=8
+
+# XLA's compiler for TPUs, which needs none. In an environment of its own: with the compiler there JAX looks for a TPU.
+test-tpu:
+	$(MAKE) VENV=$(VENV)-tpu $(VENV)-tpu/.tpu
+	JAX_PLATFORMS=cpu $(VENV)-tpu/bin/python -m pytest tests/test_tpu.py
 
 notebooks: $(VENV)/.notebooks
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
@@ -40,4 +45,4 @@ $(VENV)/.%: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu demo-output build dist .pytest_cache .ruff_cache .hypothesis

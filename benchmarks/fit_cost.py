@@ -55,6 +55,9 @@ def condense(paths: Iterable[Path]) -> None:
     rows, conditions = {}, []
     for path in paths:
         content = json.loads(path.read_text())
+        platform = content.get("environment", content.get("conditions", {})).get("platform", "cpu")
+        if platform != "cpu":
+            raise SystemExit(f"{path} was measured on {platform}: the model is of CPUs, and chooses for them alone")
         if "convolutions" in content:
             conditions.append(content["conditions"])
             for each in content["convolutions"]:

@@ -16,10 +16,10 @@ from ._algorithms import ALGORITHMS
 from ._collect import convolutions
 from ._conv import conv_general_dilated
 from ._geometry import Geometry
-from ._machine import conditions
+from ._machine import conditions, platform
 from ._plan import Plan, Tuned
 from ._sampled import random_operands, sampled_error
-from ._select import predictions, refusal
+from ._select import predictions, refusal, xla_lacks
 from ._settings import Settings, changed
 
 ROUNDS = 3  # over the candidates, which take turns
@@ -92,7 +92,7 @@ def in_order(found: Counter[Geometry], settings: Settings) -> list[Geometry]:
     occurrences."""
 
     def share(geometry: Geometry) -> float:
-        return found[geometry] * min(predictions(geometry, settings).values(), default=math.inf)
+        return found[geometry] * min(predictions(geometry, settings, platform()).values(), default=math.inf)
 
     return sorted((each for each in found if not each.is_symbolic and not each.is_empty), key=share, reverse=True)
 
@@ -122,11 +122,13 @@ def tune(geometry: Geometry, settings: Settings) -> Tuned:
 
 
 def candidates(geometry: Geometry, settings: Settings) -> list[str]:
-    """Lax's own first, then the others, but for those that are predicted to take many times as long as the best."""
-    predicted = predictions(geometry, settings)
+    """Lax's own first, where there is one, then the others, but for those that are predicted to take many times as long
+    as the best."""
+    predicted = predictions(geometry, settings, platform())
     least = min(predicted.values(), default=0.0)
     able = [name for name in ALGORITHMS if name not in ("xla", "naive") and not refusal(name, geometry, settings)]
-    return ["xla", *(name for name in able if predicted.get(name, 0.0) <= HOPELESS * least or not least)]
+    first = [] if xla_lacks(geometry, platform()) else ["xla"]
+    return [*first, *(name for name in able if predicted.get(name, 0.0) <= HOPELESS * least or not least)]
 
 
 def _clocked(call: Callable[[], Any]) -> float:

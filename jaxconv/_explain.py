@@ -6,7 +6,6 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from ._accuracy import ERROR_FACTOR
@@ -14,6 +13,7 @@ from ._algorithms import ALGORITHMS
 from ._collect import convolutions
 from ._geometry import Geometry
 from ._install import request_of_lax
+from ._machine import platform
 from ._select import choose, predictions, refusal
 from ._settings import Request
 
@@ -200,8 +200,8 @@ def explain(
 def explained(geometry: Geometry, role: str, times: int, request: Request) -> Explained:
     """The row of one convolution."""
     g, settings = geometry, request.settings
-    choice = choose(request, g, jax.default_backend())
-    cost = predictions(g, settings) if not g.is_symbolic and not g.is_empty and jax.default_backend() == "cpu" else {}
+    choice = choose(request, g, platform())
+    cost = predictions(g, settings, platform())
     tuned = settings.plan.convolutions.get(g) if settings.plan else None
     measured = dict(tuned.seconds) if tuned else {}
     rejected = {}

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-import platform
+import platform as system
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ def processor() -> str:
         names = [
             line.split(":", 1)[1].strip() for line in table.read_text().splitlines() if line.startswith("model name")
         ]
-        return names[0] if names else platform.machine()
-    return platform.processor() or platform.machine()
+        return names[0] if names else system.machine()
+    return system.processor() or system.machine()
 
 
 def version(package: str) -> str | None:
@@ -35,9 +35,22 @@ def version(package: str) -> str | None:
         return None
 
 
+def platform() -> str:
+    """That of the default device, by the name that programs are compiled for: "cpu", "cuda", "rocm", "tpu"."""
+    name = jax.default_backend()
+    if name != "gpu":
+        return name
+    try:  # both kinds call themselves that
+        jax.devices("cuda")
+    except RuntimeError:
+        return "rocm"
+    return "cuda"
+
+
 def conditions() -> dict[str, Any]:
     """Those under which measured times, and so a choice made by them, can be expected again."""
     device = jax.devices()[0]
-    name = processor() if device.platform == "cpu" else device.device_kind
     versions = {package: version(package) or "" for package in ("jax", "jaxlib")}
-    return {"platform": device.platform, "device": name, "threads": cores(), **versions}
+    if device.platform == "cpu":
+        return {"platform": "cpu", "device": processor(), "threads": cores(), **versions}
+    return {"platform": device.platform, "device": device.device_kind, **versions}

@@ -81,9 +81,11 @@ def _lower(context, lhs, rhs, *, request, **params):
     geometry.check()  # lax's own come unchecked
     platforms = context.platforms or context.module_context.platforms
     platform = platforms[0] if len(platforms) == 1 else "several"
+    # One program for several platforms is to compile for the pickiest of them.
+    target = "cuda" if "cuda" in platforms else platform
     if lax_rules:
         context = _with_lax_rule(context, platform)
-    name = choose(request, geometry, platform).algorithm
+    name = choose(request, geometry, target).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
         compute = partial(lax_conv_p.bind, **params)
     else:

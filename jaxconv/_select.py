@@ -27,7 +27,8 @@ def choose(request: Request, geometry: Geometry, platform: str) -> Choice:
     settings = request.settings
     if request.algorithm is not None:
         if reason := ALGORITHMS[request.algorithm].unsupported(geometry, settings.max_workspace_bytes):
-            return Choice("xla", f"{request.algorithm} was asked for, but {reason}")
+            other = "im2col" if xla_lacks(geometry, platform) else "xla"
+            return Choice(other, f"{request.algorithm} was asked for, but {reason}")
         return Choice(request.algorithm, "asked for")
     if settings.plan is not None:
         planned = settings.plan.algorithm(geometry)
@@ -38,11 +39,11 @@ def choose(request: Request, geometry: Geometry, platform: str) -> Choice:
 
 def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Choice:
     """By predicted time, where there are predictions: for the platforms and types that were measured."""
-    if platform == "cuda" and not jax.numpy.issubdtype(geometry.dtype, jax.numpy.inexact):
-        return Choice("im2col", "XLA has no convolution of integers for CUDA")
-    if platform != "cpu" or geometry.is_symbolic or geometry.is_empty:
+    if lack := xla_lacks(geometry, platform):
+        return Choice("im2col", lack)
+    times = predictions(geometry, settings, platform)
+    if not times:
         return Choice("xla", "nothing to choose by: not measured")
-    times = predictions(geometry, settings)
     if "xla" not in times:
         return Choice("xla", "nothing like it was measured")
     best = _cost.fastest(times, _cost.margin())
@@ -51,9 +52,20 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
     return Choice(best, f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla")
 
 
-def predictions(geometry: Geometry, settings: Settings) -> dict[str, float]:
-    """Algorithm -> predicted seconds on this machine's CPU, of those that may be taken."""
-    times = {}
+def xla_lacks(geometry: Geometry, platform: str) -> str:
+    """Why lax's own convolution would not compile there, while products of matrices do, or ""."""
+    integers = not jax.numpy.issubdtype(geometry.dtype, jax.numpy.inexact)
+    if platform == "cuda" and integers and not geometry.is_symbolic:
+        return "XLA has no convolution of integers for CUDA"
+    return ""
+
+
+def predictions(geometry: Geometry, settings: Settings, platform: str) -> dict[str, float]:
+    """Algorithm -> predicted seconds, of those that may be taken. Only this machine's CPU was measured: for other
+    platforms, as for sizes that are symbols or zero, there is no prediction."""
+    times: dict[str, float] = {}
+    if platform != "cpu" or geometry.is_symbolic or geometry.is_empty:
+        return times
     for name in ALGORITHMS:
         if not refusal(name, geometry, settings) and (seconds := _cost.predict(name, geometry)) is not None:
             times[name] = seconds

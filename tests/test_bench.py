@@ -135,8 +135,8 @@ def test_median_and_quartiles_of_the_better_variant():
 
 def test_time_limits(monkeypatch):
     """Who takes too long is stopped; who takes long is not asked again."""
-    monkeypatch.setattr(process, "command", lambda backend: [sys.executable, "-c", "import time; time.sleep(60)"])
-    worker = process.Worker("sleepy")
+    monkeypatch.setattr(process, "command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    worker = process.Worker()
     assert worker.ask(0.1, do="first call") == {"error": "first call took longer than 0.1 s"}
     assert worker.process is None
 

@@ -10,6 +10,7 @@ import pytest
 from jaxconv.__main__ import main
 from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench import process, suites
+from jaxconv._bench.device import Device
 from jaxconv._bench.job import DIRECTIONS
 from jaxconv._bench.layer import Layer
 from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
@@ -30,7 +31,7 @@ from jaxconv._bench import by_jax, worker
 by_jax.PRODUCTS = ((64, 64, 64),)
 real = worker.prepare
 
-def prepare(backend, job):
+def prepare(backend, job, platform):
     print("this is no answer")
     if backend == "im2col" and job.name == "deadly" and job.direction == "forward":
         print("last words", file=sys.stderr, flush=True)
@@ -38,18 +39,24 @@ def prepare(backend, job):
     if backend == "im2col" and job.direction == "weight-grad":
         refuse = ALGORITHMS["im2col"]._replace(unsupported=lambda geometry, *bound: "no weight gradients")
         ALGORITHMS["im2col"] = refuse
-    return real(backend, job)
+    return real(backend, job, platform)
 
 worker.prepare = prepare
-worker.main(sys.argv[1])
+worker.main()
 """
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu(monkeypatch):
+    """Known without asking another process each time."""
+    monkeypatch.setattr("jaxconv._bench.device.find", lambda: Device("cpu", "cpu"))
 
 
 @pytest.fixture
 def tiny_suite(monkeypatch):
     monkeypatch.setitem(suites.FIXED, "tiny", LAYERS)
     monkeypatch.setitem(SUITES, "tiny", LAYERS)
-    monkeypatch.setattr(process, "command", lambda backend: [sys.executable, "-c", WORKER, backend])
+    monkeypatch.setattr(process, "command", lambda: [sys.executable, "-c", WORKER])
 
 
 def bench(*arguments, algorithm="im2col"):
@@ -89,7 +96,7 @@ def test_from_the_command_line(tiny_suite, tmp_path, monkeypatch, capsys):
 
     # Again: nothing is measured, the report is the same.
     before, printed = out.read_bytes(), capsys.readouterr().out
-    monkeypatch.setattr(process, "command", lambda backend: pytest.fail("measured again"))
+    monkeypatch.setattr(process, "command", lambda: pytest.fail("measured again"))
     assert bench("--out", out, "--per-algorithm") == 1
     assert out.read_bytes() == before
     assert (
@@ -146,7 +153,7 @@ def test_other_conditions(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--suite", "alexnet"], "there is no suite 'alexnet'; there are core, resnet50"),
+        (["--suite", "alexnet"], "there is no suite 'alexnet'; there are core, kinds, resnet50"),
         (["--layer", "no such"], "no layer has 'no such' in its name; core has notebook, ResNet-50 conv1"),
         (["--report-only", "--out", "/nowhere/at/all.json"], "run without --report-only first"),
         (["--algorithm", "magic"], "invalid choice: 'magic'"),
@@ -170,7 +177,7 @@ def test_without_torch(monkeypatch, capsys):
     with pytest.raises(SystemExit):  # nothing to report
         main(["bench", "--layer", "notebook", "--out", "/nowhere/at/all.json"])
     assert measured == ["lax", *(name for name in ALGORITHMS if name not in ("naive", "xla"))]
-    assert "PyTorch is not installed and left out" in capsys.readouterr().out
+    assert "PyTorch is left out: it is not installed" in capsys.readouterr().out
 
 
 def test_a_file_of_something_else(tmp_path):

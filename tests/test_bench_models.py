@@ -19,9 +19,11 @@ from benchmarks.models.architectures import MODELS, Model
 from benchmarks.models.report import sheets
 from benchmarks.models.steps import training_step
 from benchmarks.models.training import losses
+from jaxconv._bench.device import Device
 from jaxconv._bench.report import write_markdown
 
 BATCH, STEPS = 2, 2
+CPU = Device("cpu", "cpu")
 TINY = {
     name: model._replace(image=(16, 16, 3), classes=min(model.classes, 10), width=1 / 8, blocks=1, stages=2)
     for name, model in MODELS.items()
@@ -176,23 +178,24 @@ def test_a_contestant_that_fails_leaves_the_others(monkeypatch):
     answers = {"prepare": {"compile": 1.0}, "losses": {"losses": {"": [1.0]}}, "time": {"times": {"": [0.1, 0.3]}}}
 
     class Worker:
-        def __init__(self, name, command):
-            self.name = name
+        def __init__(self, command):
+            pass
 
-        def ask(self, limit, do, **message):
-            return {"error": "out of memory"} if (self.name, do) == ("jaxconv", "losses") else answers[do]
+        def ask(self, limit, do, contestant, **message):
+            return {"error": "out of memory"} if (contestant, do) == ("jaxconv", "losses") else answers[do]
 
         def stop(self):
             pass
 
     monkeypatch.setattr(run, "Worker", Worker)
-    entries = run.measure(TINY["DCGAN"], ["lax", "jaxconv"], run.Settings(rounds=2))["backends"]
+    entries = run.measure(TINY["DCGAN"], ["lax", "jaxconv"], run.Settings(rounds=2), CPU)["backends"]
     assert entries["lax"]["median"] == 0.2 and entries["lax"]["samples"] == 4
     assert entries["jaxconv"] == {"compile": 1.0, "error": "out of memory"}
 
 
 def test_without_torch(monkeypatch, capsys):
+    monkeypatch.setattr(command, "find", lambda: CPU)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         command.main(["--contestant", "torch"])
-    assert stopped.value.code == 2 and "torch is not installed" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "torch cannot be: it is not installed" in capsys.readouterr().err

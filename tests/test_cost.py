@@ -76,15 +76,6 @@ def test_the_choice_follows_from_the_prediction():
     assert choose(Request(None, Settings()), GEOMETRY, "cpu") == choice
 
 
-@pytest.mark.parametrize("platform", ["tpu", "cuda", "rocm", "several"])
-def test_elsewhere_it_is_lax(platform):
-    assert choose_by_cost(GEOMETRY, Settings(), platform).algorithm == "xla"
-
-
-def test_what_xla_cannot_do_on_a_gpu():
-    assert choose_by_cost(replace(GEOMETRY, dtype="int8"), Settings(), "cuda").algorithm == "im2col"
-
-
 @pytest.mark.parametrize("change", [{"dtype": "int8"}, {"dtype": "complex64"}, {"preferred_element_type": "float64"}])
 def test_what_was_not_measured_is_left_to_lax(change):
     geometry = replace(GEOMETRY, **change)

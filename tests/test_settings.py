@@ -114,7 +114,7 @@ def test_a_jitted_function_goes_by_the_policy_of_each_call():
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.accuracy)
 def test_nothing_is_chosen_that_is_not_allowed(settings):
     allowed = ACCURACIES[settings.accuracy]
-    assert set(predictions(geometry(), settings)) <= allowed
+    assert set(predictions(geometry(), settings, "cpu")) <= allowed
     assert choose(Request(None, settings), geometry(), "cpu").algorithm in allowed
     planned = settings._replace(plan=Plan(conditions(), {geometry(): Tuned("winograd4", {}, {})}))
     chosen = choose(Request(None, planned), geometry(), "cpu").algorithm
@@ -128,7 +128,7 @@ def test_a_named_algorithm_is_taken_whatever_the_accuracy():
 @pytest.mark.parametrize("bytes_", [0, 10_000, 100_000, 16 * 2**20])
 def test_the_chooser_keeps_to_the_memory(bytes_):
     settings = Settings(max_workspace_bytes=bytes_)
-    for name in predictions(geometry(), settings):
+    for name in predictions(geometry(), settings, "cpu"):
         assert name == "xla" or jaxconv.ALGORITHMS[name].workspace(geometry(), bytes_) <= bytes_
         assert not refusal(name, geometry(), settings)
 

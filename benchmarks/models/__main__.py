@@ -13,12 +13,12 @@ what is named. Rows of other code, versions or settings are not mixed: --out ano
 """
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 from rich.console import Console
 
-from jaxconv._bench.command import positive
+from jaxconv._bench.command import positive, without_torch
+from jaxconv._bench.device import find
 from jaxconv._bench.environment import environment
 from jaxconv._bench.figures import failures
 from jaxconv._bench.report import show, write_markdown
@@ -51,13 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not console.is_terminal:
         console = Console(width=180)
     contestants = [name for name in CONTESTANTS if name in (options.contestant or CONTESTANTS)]
-    if "torch" in contestants and importlib.util.find_spec("torch") is None:
+    try:
+        device = find()
+    except RuntimeError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    if "torch" in contestants and (lack := without_torch(device.platform)):
         if options.contestant:
-            parser.exit(2, f"{parser.prog}: torch is not installed: pip install 'jaxconv[benchmarks]'\n")
-        console.print("PyTorch is not installed and left out: pip install 'jaxconv[benchmarks]'", markup=False)
+            parser.exit(2, f"{parser.prog}: --contestant torch cannot be: {lack}\n")
+        console.print(f"PyTorch is left out: {lack}", markup=False)
         contestants.remove("torch")
     settings = Settings(options.batch, options.rounds, options.seconds)
-    header = {"environment": environment(), "settings": settings._asdict()}
+    header = {"environment": environment(device), "settings": settings._asdict()}
     try:
         results = open_or_resume(options.out, header, options.fresh)
     except ResultsError as error:
@@ -67,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             old = results.rows.get(key(identity(MODELS[name], settings)))
             if options.model or old is None or set(old["backends"]) != set(contestants):
                 with console.status(name):
-                    results.put(measure(MODELS[name], contestants, settings))
+                    results.put(measure(MODELS[name], contestants, settings, device))
                 console.print(f"{name}: measured", highlight=False)
     except KeyboardInterrupt:
         console.print(f"Interrupted. {options.out} has what was measured: the same command goes on from there.")

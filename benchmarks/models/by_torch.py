@@ -1,4 +1,6 @@
-"""Training by PyTorch, on the CPU, in each of its memory formats."""
+"""Training by PyTorch, on the kind of device that JAX uses, in each of its memory formats."""
+
+from collections.abc import Callable
 
 import torch  # pyright: ignore[reportMissingImports] (optional)
 from numpy.typing import NDArray
@@ -20,26 +22,40 @@ Batch = dict[str, Tensor]
 TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def prepare(model: Model, parameters: Arrays, data: Arrays) -> Training:
+def prepare(model: Model, parameters: Arrays, data: Arrays, device: str = "cpu") -> Training:
     """With nothing to compile."""
+    if device != "cpu":
+        torch.backends.cudnn.benchmark = True  # it tries its algorithms, as XLA does
 
     def starting(memory_format):
         def restarted():
             parts = {part: net.train() for part, net in in_torch.build(model).items()}
             fill(parts, parameters)
             for net in parts.values():
-                net.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
-            batch = {name: torch.from_numpy(value) for name, value in data.items()}
+                net.to(device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+            batch = {name: torch.from_numpy(value).to(device) for name, value in data.items()}
             batch["images"] = batch["images"].movedim(-1, 1).contiguous(memory_format=memory_format)
             if "labels" in batch:
                 batch["labels"] = batch["labels"].long()
             optimisers = {part: torch.optim.SGD(net.parameters(), model.rate, MOMENTUM) for part, net in parts.items()}
-            return (supervised if model.classes else adversarial)(parts, optimisers, batch)
+            step = (supervised if model.classes else adversarial)(parts, optimisers, batch)
+            return step if device == "cpu" else finished(step)
 
         return restarted
 
     formats = FORMATS[len(model.image) + 1]
     return Training({name: starting(memory_format) for name, memory_format in formats.items()}, {})
+
+
+def finished(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """The step with its work done: on a GPU a call only starts it."""
+
+    def to_its_end() -> Tensor:
+        loss = step()
+        torch.cuda.synchronize()
+        return loss
+
+    return to_its_end
 
 
 def supervised(parts: Parts, optimisers: Optimisers, batch: Batch):

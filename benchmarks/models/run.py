@@ -1,4 +1,4 @@
-"""Measures models: every contestant in a process of its own, taking turns."""
+"""Measures models: every contestant in a process of its own, as far as the device allows, taking turns."""
 
 import math
 import sys
@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxconv._bench.device import Device
 from jaxconv._bench.process import Worker
 from jaxconv._bench.results import Row
 from jaxconv._bench.run import speed
@@ -30,9 +31,9 @@ class Settings(NamedTuple):
     momentum: float = MOMENTUM
 
 
-def command(contestant: str) -> list[str]:
-    """What starts a contestant's process."""
-    return [sys.executable, "-m", "benchmarks.models.worker", contestant]
+def command() -> list[str]:
+    """What starts a process."""
+    return [sys.executable, "-m", "benchmarks.models.worker"]
 
 
 def identity(model: Model, settings: Settings) -> Row:
@@ -48,19 +49,20 @@ def identity(model: Model, settings: Settings) -> Row:
     }
 
 
-def measure(model: Model, contestants: list[str], settings: Settings) -> Row:
+def measure(model: Model, contestants: list[str], settings: Settings, device: Device) -> Row:
     """One row: what a step takes by each contestant, and whether all learn the same."""
-    workers = {name: Worker(name, command(name)) for name in contestants}
+    only = None if device.shared else Worker(command())  # what one process has at a time, one process must do
+    workers = {name: only or Worker(command()) for name in contestants}
     with tempfile.TemporaryDirectory() as folder:
         start = Path(folder) / "start.npz"
         save(start, model, settings.batch)
         try:
-            entries = {name: _prepare(model, worker, start) for name, worker in workers.items()}
+            entries = {name: _prepare(model, name, worker, start, device.platform) for name, worker in workers.items()}
             samples: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
             for turn in range(settings.rounds):
                 for name in [*contestants[turn % len(contestants) :], *contestants[: turn % len(contestants)]]:
                     if "error" not in entries[name]:
-                        answer = workers[name].ask(PATIENCE, do="time", seconds=settings.seconds)
+                        answer = workers[name].ask(PATIENCE, do="time", contestant=name, seconds=settings.seconds)
                         for variant, times in answer.get("times", {}).items():
                             samples[name].setdefault(variant, []).extend(times)
                         entries[name] |= {key: answer[key] for key in ("error",) if key in answer}
@@ -74,12 +76,13 @@ def measure(model: Model, contestants: list[str], settings: Settings) -> Row:
     return {**identity(model, settings), "backends": entries}
 
 
-def _prepare(model: Model, worker: Worker, start: Path) -> dict[str, Any]:
+def _prepare(model: Model, name: str, worker: Worker, start: Path, platform: str) -> dict[str, Any]:
     """What preparing took, and the first losses, which warm it up."""
-    costs = worker.ask(PATIENCE, do="prepare", model=model._asdict(), start=str(start))
+    what = {"model": model._asdict(), "start": str(start), "platform": platform}
+    costs = worker.ask(PATIENCE, do="prepare", contestant=name, **what)
     if "error" in costs:
         return costs
-    return {**costs, **worker.ask(PATIENCE, do="losses")}
+    return {**costs, **worker.ask(PATIENCE, do="losses", contestant=name)}
 
 
 def compare(entries: dict[str, dict[str, Any]]) -> None:

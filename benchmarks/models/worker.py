@@ -1,18 +1,19 @@
-"""One contestant in a process of its own: `python -m benchmarks.models.worker CONTESTANT`.
+"""Contestants in a process of their own, usually one: `python -m benchmarks.models.worker`.
 
 Reads one JSON object a line and answers each with one:
 
-    {"do": "prepare", "model": {...}, "start": path}   {"compile": seconds, "tune": seconds}, as far as there are such
-    {"do": "losses"}                                   {"losses": {variant: [of each of the first steps]}}
-    {"do": "time", "seconds": s}                       {"times": {variant: [seconds of each step]}}
+    {"do": "prepare", "model": {...}, "start": path, "platform": name}   {"compile": seconds, "tune": seconds}, as far
+                                                                         as there are such
+    {"do": "losses"}                {"losses": {variant: [of each of the first steps]}}
+    {"do": "time", "seconds": s}    {"times": {variant: [seconds of each step]}}
 
-and {"error": message} to whatever went wrong. It ends where its input ends.
+each with the "contestant" it is for, and {"error": message} to whatever went wrong. It ends where its input ends.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
+from jaxconv._bench.by_torch import device_on
 from jaxconv._bench.worker import serve, take_times
 
 from .architectures import Model
@@ -20,28 +21,34 @@ from .start import load
 from .training import Training, losses
 
 
-def prepare(contestant: str, model: Model, start: Path) -> Training:
-    """The contestant at the start that is in the file."""
+def prepare(contestant: str, model: Model, start: Path, platform: str) -> Training:
+    """The contestant at the start that is in the file, on the platform, which is JAX's default one."""
     parameters, data = load(start)
     if contestant == "torch":
         from . import by_torch
 
-        return by_torch.prepare(model, parameters, data)
+        if (device := device_on(platform)) is None:
+            raise RuntimeError(f"PyTorch does not run on {platform} here")
+        return by_torch.prepare(model, parameters, data, device)
     from . import by_jax
 
     return by_jax.prepare(contestant, model, parameters, data)
 
 
-def main(contestant: str) -> None:
+def main() -> None:
     """Answer until the input ends."""
-    training: Training | None = None
+    ready: dict[str, Training] = {}
 
     def answer(message: dict[str, Any]) -> dict[str, Any]:
-        nonlocal training
+        name = message["contestant"]
         if message["do"] == "prepare":
-            training = prepare(contestant, Model.from_json(message["model"]), Path(message["start"]))
-            return training.costs
-        assert training is not None, "nothing is prepared"
+            ready.pop(name, None)
+            model, start = Model.from_json(message["model"]), Path(message["start"])
+            ready[name] = prepare(name, model, start, message["platform"])
+            return ready[name].costs
+        if name not in ready:
+            return {"error": f"nothing is prepared by {name}: the process has ended since, and with it what it had"}
+        training = ready[name]
         if message["do"] == "losses":
             return {"losses": losses(training)}
         times = {}
@@ -53,4 +60,4 @@ def main(contestant: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

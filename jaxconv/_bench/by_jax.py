@@ -13,6 +13,7 @@ from .._conv import accelerate
 from .._geometry import Geometry
 from .._measure import workspace_bytes
 from .job import OPERANDS, CannotError, Job, channels_first, operands
+from .memory import peak_on
 from .prepared import Prepared
 
 
@@ -42,7 +43,8 @@ def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) ->
     equations = [eqn for eqn in jax.make_jaxpr(replaced)(*structs).eqns if eqn.primitive.name == "jaxconv"]
     assert len(equations) == 1 and equations[0].params["request"].algorithm == name
     lhs, rhs = (var.aval for var in equations[0].invars)
-    if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params)):
+    bound = equations[0].params["request"].settings.max_workspace_bytes
+    if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params), bound):
         raise CannotError(reason)
     return replaced
 
@@ -67,11 +69,11 @@ def prepare(backend: str, job: Job) -> Prepared:
         workspace = workspace_bytes(compiled)
     except NotImplementedError:
         workspace = None
-    arrays = operands(job)
+    peak, arrays = peak_on(jax.devices()[0]), operands(job)
     if job.layout == "NCHW":
         arrays = [channels_first(*pair) for pair in zip(OPERANDS[job.direction], arrays, strict=True)]
     first, second = (jax.numpy.asarray(array, job.dtype) for array in arrays)
-    return Prepared({"": lambda: jax.block_until_ready(compiled(first, second))}, np.asarray, seconds, workspace)
+    return Prepared({"": lambda: jax.block_until_ready(compiled(first, second))}, np.asarray, seconds, workspace, peak)
 
 
 PRODUCTS = ((2048, 2048, 2048), (4096, 576, 256))  # m, k, n: square, and as im2col makes them

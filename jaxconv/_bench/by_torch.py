@@ -1,15 +1,27 @@
-"""A job done by PyTorch, on the CPU, in each of its memory formats."""
+"""A job done by PyTorch, on the kind of device that JAX uses, in each of its memory formats."""
 
 from math import prod
 
 import numpy as np
 
-from .job import OPERANDS, Job, channels_first, operands
+from .job import OPERANDS, CannotError, Job, channels_first, operands
+from .memory import peak_bytes
 from .prepared import Prepared
 
 
-def prepare(job: Job) -> Prepared:
+def device_on(platform: str) -> str | None:
+    """PyTorch's name for the devices of JAX's platform, None if it has none of them."""
+    if platform not in ("cuda", "rocm"):
+        return "cpu" if platform == "cpu" else None
+    import torch  # pyright: ignore[reportMissingImports] (optional)
+
+    return "cuda" if torch.cuda.is_available() else None  # which is what it calls both
+
+
+def prepare(job: Job, device: str | None = "cpu") -> Prepared:
     """As a layer and its backward pass would do it."""
+    if device is None:
+        raise CannotError("it has no such device here")
     import torch  # pyright: ignore[reportMissingImports] (optional)
 
     layer, rank = job.layer, len(job.layer.spatial)
@@ -32,6 +44,12 @@ def prepare(job: Job) -> Prepared:
     pad, backward = torch.nn.functional.pad, torch.ops.aten.convolution_backward
 
     def call(data, example_lhs, example_rhs):
+        out = convolve(data, example_lhs, example_rhs)
+        if device != "cpu":
+            torch.cuda.synchronize()  # a call there only starts the work
+        return out
+
+    def convolve(data, example_lhs, example_rhs):
         with torch.inference_mode():
             if job.direction == "forward":
                 lhs = pad(data["lhs"], borders) if uneven else data["lhs"]
@@ -52,15 +70,20 @@ def prepare(job: Job) -> Prepared:
     calls = {}
     for variant, memory_format in formats.items():
         data = {
-            name: torch.from_numpy(array).to(dtype).contiguous(memory_format=memory_format)
+            name: torch.from_numpy(array).to(device, dtype).contiguous(memory_format=memory_format)
             for name, array in arrays.items()
         }
         # The backward pass is told the shape of what it is not given, and reads no more of it.
         examples = [
-            torch.empty(shape, dtype=dtype).contiguous(memory_format=memory_format) for shape in (padded, rhs_shape)
+            torch.empty(shape, dtype=dtype, device=device).contiguous(memory_format=memory_format)
+            for shape in (padded, rhs_shape)
         ]
         calls[variant] = lambda data=data, examples=examples: call(data, *examples)
-    return Prepared(calls, lambda out: out.to(torch.float64).numpy())
+    if device != "cpu":
+        torch.backends.cudnn.benchmark = True  # it tries its algorithms, as XLA does
+        torch.cuda.reset_peak_memory_stats()
+    peak = peak_bytes if device == "cpu" else torch.cuda.max_memory_allocated
+    return Prepared(calls, lambda out: out.to("cpu", torch.float64).numpy(), peak=peak)
 
 
 def _transposed(rhs: np.ndarray, job: Job) -> np.ndarray:

@@ -56,10 +56,19 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _measure(options, parser: argparse.ArgumentParser, console) -> Results | None:
+    from .device import find
     from .environment import environment
     from .run import Settings, measure_all
 
-    options.against = options.against or _installed(console)
+    try:
+        device = find()
+    except RuntimeError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    if (lack := without_torch(device.platform)) and "torch" in (options.against or ()):
+        parser.exit(2, f"{parser.prog}: --against torch cannot be: {lack}\n")
+    if lack and not options.against:
+        console.print(f"PyTorch is left out: {lack}", markup=False)
+    options.against = options.against or (["lax"] if lack else ["lax", "torch"])
     algorithms = options.algorithm or [name for name in ALGORITHMS if name not in UNASKED]
     chosen = jobs(options)
     if not chosen:
@@ -67,12 +76,12 @@ def _measure(options, parser: argparse.ArgumentParser, console) -> Results | Non
             2, f"{parser.prog}: no layer has {' or '.join(map(repr, options.layer))} in its name; {_names(options)}\n"
         )
     settings = Settings(options.rounds, options.seconds, options.limit)
-    header = {"environment": environment(), "settings": settings._asdict()}
+    header = {"environment": environment(device), "settings": settings._asdict()}
     results = open_or_resume(options.out, header, options.fresh)
     backends = list(dict.fromkeys([*options.against, *algorithms]))
     console.print(f"{len(chosen)} jobs, {', '.join(backends)}; results in {options.out}", highlight=False)
     try:
-        measure_all(chosen, backends, results, settings, console)
+        measure_all(chosen, backends, results, settings, console, device)
     except KeyboardInterrupt:
         console.print(f"Interrupted. {options.out} has what was measured: the same command goes on from there.")
         return None
@@ -141,15 +150,15 @@ def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None
     for name in options.suite or ():
         if name not in SUITES:
             parser.exit(2, f"{parser.prog}: there is no suite {name!r}; there are {', '.join(SUITES)}\n")
-    if not options.report_only and "torch" in (options.against or ()) and importlib.util.find_spec("torch") is None:
-        parser.exit(2, f"{parser.prog}: --against torch needs it installed: pip install 'jaxconv[benchmarks]'\n")
 
 
-def _installed(console) -> list[str]:
+def without_torch(platform: str) -> str:
+    """Why PyTorch cannot be measured on JAX's platform, or ""."""
     if importlib.util.find_spec("torch") is None:
-        console.print("PyTorch is not installed and left out: pip install 'jaxconv[benchmarks]'", markup=False)
-        return ["lax"]
-    return ["lax", "torch"]
+        return "it is not installed: pip install 'jaxconv[benchmarks]'"
+    from .by_torch import device_on
+
+    return "" if device_on(platform) else f"JAX runs on {platform}, and the PyTorch installed here does not"
 
 
 def _names(options: argparse.Namespace) -> str:

@@ -6,16 +6,17 @@ import platform
 import subprocess
 from pathlib import Path
 
-import jax
-
 from .._machine import cores, processor, version
+from .device import Device, mine
 
 PACKAGE = Path(__file__).parent.parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
 
 
-def environment() -> dict[str, str | int | None]:
-    """Commit, versions, processor, the cores this process may use, and what else decides how many threads there are."""
+def environment(device: Device | None = None) -> dict[str, str | int | None]:
+    """Commit, versions, processor, the cores this process may use, and what else decides how many threads there are;
+    the device, by default the one that this process uses."""
+    device = device or mine()
     return {
         "commit": commit(),
         "source": source(),
@@ -23,7 +24,8 @@ def environment() -> dict[str, str | int | None]:
         "python": platform.python_version(),
         "processor": processor(),
         "cores": cores(),
-        "device": jax.devices()[0].device_kind,
+        "platform": device.platform,
+        "device": device.kind,
         "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
     }
 

@@ -13,17 +13,17 @@ from typing import Any
 SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
-def command(backend: str) -> list[str]:
-    """What starts a backend's process."""
-    return [sys.executable, "-m", "jaxconv._bench.worker", backend]
+def command() -> list[str]:
+    """What starts a process."""
+    return [sys.executable, "-m", "jaxconv._bench.worker"]
 
 
 class Worker:
     """A process that starts when it is first asked, and again after it died."""
 
-    def __init__(self, backend: str, starting: list[str] | None = None):
-        """`starting`: what starts it, if that is not `command(backend)`."""
-        self.backend, self.starting = backend, starting
+    def __init__(self, starting: list[str] | None = None):
+        """`starting`: what starts it, if that is not `command()`."""
+        self.starting = starting
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, limit: float, /, **message: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Worker:
     def _start(self) -> subprocess.Popen[str]:
         self.complaints = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            self.starting or command(self.backend),
+            self.starting or command(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.complaints,

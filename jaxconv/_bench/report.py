@@ -41,9 +41,10 @@ def write_markdown(
     sheets: Sequence[Sheet],
     title: str = "Benchmark",
     explanation: str = EXPLANATION,
+    verb: str = "Measured",
 ) -> None:
-    """The same tables, with the conditions they hold under."""
-    parts = [f"# {title}", _conditions(header), explanation]
+    """The same tables, with the conditions they hold under; `verb` says what was done."""
+    parts = [f"# {title}", f"{verb} with {_conditions(header)}.", explanation]
     for sheet in sheets:
         parts.append(f"## {sheet.title[0].upper()}{sheet.title[1:]}")
         rules = ["---" if i < sheet.words or column == "worst" else "---:" for i, column in enumerate(sheet.columns)]
@@ -56,4 +57,4 @@ def write_markdown(
 
 def _conditions(header: dict[str, Any]) -> str:
     flat = {**header.get("environment", {}), **header.get("settings", {})}
-    return "Measured with " + ", ".join(f"{name} {value}" for name, value in flat.items() if value is not None) + "."
+    return ", ".join(f"{name} {value}" for name, value in flat.items() if value is not None)

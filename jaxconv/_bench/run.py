@@ -1,4 +1,4 @@
-"""Measures jobs: every backend in a process of its own, taking turns."""
+"""Measures jobs: every backend in a process of its own, as far as the device allows, taking turns."""
 
 import math
 import statistics
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .device import Device
 from .job import Job
 from .process import Worker
 from .results import Results, Row
@@ -27,11 +28,12 @@ class Settings(NamedTuple):
 
 
 def measure_all(
-    jobs: Iterable[Job], backends: list[str], results: Results, settings: Settings, console: Console
+    jobs: Iterable[Job], backends: list[str], results: Results, settings: Settings, console: Console, device: Device
 ) -> None:
     """Measure what `results` does not have yet, and put it there."""
     jobs = list(jobs)
     workers: dict[str, Worker] = {}
+    only = None if device.shared else Worker()  # what one process has at a time, one process must do
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console, transient=True) as progress:
@@ -46,34 +48,39 @@ def measure_all(
                     if not console.is_terminal:
                         console.print(words, highlight=False)
                     for name in (*wanted, "matmul"):
-                        workers.setdefault(name, Worker(name))
-                    results.put(measure(job, {name: workers[name] for name in wanted}, workers["matmul"], settings))
+                        workers.setdefault(name, only or Worker())
+                    turns = {name: workers[name] for name in wanted}
+                    results.put(measure(job, turns, workers["matmul"], settings, device.platform))
                 progress.advance(task)
     finally:
         for worker in workers.values():
             worker.stop()
 
 
-def measure(job: Job, workers: dict[str, Worker], product: Worker, settings: Settings) -> Row:
+def measure(job: Job, workers: dict[str, Worker], product: Worker, settings: Settings, platform: str = "cpu") -> Row:
     """One row: what each backend took, and the machine's own rate of matrix products at that time."""
-    entries = {name: _prepare(job, worker, settings) for name, worker in workers.items()}
+
+    def prepare(name: str, worker: Worker) -> dict[str, Any]:
+        return _prepare(worker, settings, backend=name, job=job.to_json(), platform=platform)
+
+    entries = {name: prepare(name, worker) for name, worker in workers.items()}
     samples: dict[str, dict[str, list[float]]] = {name: {} for name in workers}
     running = [name for name, entry in entries.items() if "compile" in entry and "median" not in entry]
-    products = _prepare(job, product, settings)
+    products = prepare("matmul", product)
     rates = []
     for turn in range(settings.rounds):
         for name in [*running[turn % len(running) :], *running[: turn % len(running)]] if running else []:
             if not FAILURES & entries[name].keys():
-                answer = workers[name].ask(COMPILING, do="time", seconds=settings.seconds)
+                answer = workers[name].ask(COMPILING, do="time", backend=name, seconds=settings.seconds)
                 for variant, times in answer.get("times", {}).items():
                     samples[name].setdefault(variant, []).extend(times)
                 entries[name] |= {key: answer[key] for key in FAILURES & answer.keys()}
         if not FAILURES & products.keys():
-            answer = product.ask(COMPILING, do="time", seconds=PRODUCT_SECONDS)
+            answer = product.ask(COMPILING, do="time", backend="matmul", seconds=PRODUCT_SECONDS)
             rates += [products["flops"][size] / min(times) for size, times in answer.get("times", {}).items()]
-    for worker in (*workers.values(), product):
+    for name, worker in (*workers.items(), ("matmul", product)):
         if worker.process is not None:
-            worker.ask(COMPILING, do="release")
+            worker.ask(COMPILING, do="release", backend=name)
     for name in running:
         if not FAILURES & entries[name].keys():
             entries[name] |= speed(samples[name])
@@ -90,12 +97,12 @@ def speed(samples: dict[str, list[float]]) -> dict[str, Any]:
     return {**figures, "variant": variant} if variant else figures
 
 
-def _prepare(job: Job, worker: Worker, settings: Settings) -> dict[str, Any]:
+def _prepare(worker: Worker, settings: Settings, **message: Any) -> dict[str, Any]:
     """Compile time and memory, and what a backend that cannot, or may not be called again, leaves in the row."""
-    prepared = worker.ask(COMPILING, do="prepare", job=job.to_json())
+    prepared = worker.ask(COMPILING, do="prepare", **message)
     if "compile" not in prepared:
         return prepared
-    first = worker.ask(settings.limit, do="first call")
+    first = worker.ask(settings.limit, do="first call", backend=message["backend"])
     if "seconds" not in first:
         return first
     entry = {**prepared, "peak": first["peak"], "checksums": first["checksums"]}

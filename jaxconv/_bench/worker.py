@@ -1,13 +1,14 @@
-"""One backend in a process of its own: `python -m jaxconv._bench.worker BACKEND`.
+"""Backends in a process of their own, usually one: `python -m jaxconv._bench.worker`.
 
 Reads one JSON object a line and answers each with one:
 
-    {"do": "prepare", "job": {...}}   {"compile": seconds, "workspace": bytes, "flops": ...} or {"cannot": reason}
-    {"do": "first call"}              {"seconds": of the first call, "peak": bytes, "checksums": of the results}
-    {"do": "time", "seconds": s}      {"times": {variant: [seconds of each call]}}
-    {"do": "release"}                 {}
+    {"do": "prepare", "job": {...}, "platform": name}   {"compile": seconds, "workspace": bytes, "flops": ...}
+                                                        or {"cannot": reason}
+    {"do": "first call"}            {"seconds": of the first call, "peak": bytes, "checksums": of the results}
+    {"do": "time", "seconds": s}    {"times": {variant: [seconds of each call]}}
+    {"do": "release"}               {}
 
-and {"error": message} to whatever went wrong. It ends where its input ends.
+each with the "backend" it is for, and {"error": message} to whatever went wrong. It ends where its input ends.
 """
 
 import json
@@ -18,18 +19,18 @@ from collections.abc import Callable
 from typing import Any
 
 from .job import CannotError, Job, sum_of_squares
-from .memory import peak_bytes, start_over
+from .memory import start_over
 from .prepared import Prepared
 
 MOST_CALLS = 100
 
 
-def prepare(backend: str, job: Job) -> Prepared:
-    """The job, ready to run."""
+def prepare(backend: str, job: Job, platform: str) -> Prepared:
+    """The job, ready to run on the platform, which is JAX's default one."""
     if backend == "torch":
         from . import by_torch
 
-        return by_torch.prepare(job)
+        return by_torch.prepare(job, by_torch.device_on(platform))
     from . import by_jax
 
     return by_jax.products(job.dtype) if backend == "matmul" else by_jax.prepare(backend, job)
@@ -42,7 +43,7 @@ def first_call(prepared: Prepared) -> dict[str, Any]:
         start = time.perf_counter()
         values.append(call())
         seconds = max(seconds, time.perf_counter() - start)
-    peak = peak_bytes()
+    peak = prepared.peak()
     checksums = [sum_of_squares(prepared.value(value)) for value in values]
     return {"seconds": seconds, "peak": peak, "checksums": checksums}
 
@@ -80,27 +81,28 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         print(json.dumps(reply), file=answers, flush=True)
 
 
-def main(backend: str) -> None:
-    """Do what the backend is asked."""
-    prepared: Prepared | None = None
+def main() -> None:
+    """Do what the backends are asked."""
+    ready: dict[str, Prepared] = {}
 
     def answer(message: dict[str, Any]) -> dict[str, Any]:
-        nonlocal prepared
+        backend = message["backend"]
         if message["do"] == "prepare":
-            prepared = None
+            ready.pop(backend, None)
             start_over()
-            prepared = prepare(backend, Job.from_json(message["job"]))
+            prepared = ready[backend] = prepare(backend, Job.from_json(message["job"]), message["platform"])
             return {"compile": prepared.compile, "workspace": prepared.workspace, "flops": prepared.flops}
         if message["do"] == "release":
-            prepared = None
+            ready.pop(backend, None)
             return {}
-        assert prepared is not None, "nothing is prepared"
+        if backend not in ready:
+            return {"error": f"nothing is prepared by {backend}: the process has ended since, and with it what it had"}
         if message["do"] == "first call":
-            return first_call(prepared)
-        return {"times": take_times(prepared.calls, message["seconds"])}
+            return first_call(ready[backend])
+        return {"times": take_times(ready[backend].calls, message["seconds"])}
 
     serve(answer)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,0 +1,46 @@
+"""The device that JAX finds: `python -m jaxconv._bench.device` prints it."""
+
+import json
+import subprocess
+import sys
+from typing import NamedTuple
+
+import jax
+
+from .._machine import platform
+
+
+class Device(NamedTuple):
+    """Platform ("cpu", "cuda", "rocm", "tpu") and kind ("NVIDIA H100", "TPU v5 lite") of the default device.
+
+    Whether several processes can have it at once is `shared`.
+    """
+
+    platform: str
+    kind: str
+
+    @property
+    def shared(self) -> bool:
+        """A TPU belongs to the process that started it."""
+        return self.platform in ("cpu", "cuda", "rocm")
+
+
+def mine() -> Device:
+    """This process's, which takes it."""
+    return Device(platform(), jax.devices()[0].device_kind)
+
+
+def find() -> Device:
+    """Asked in another process, which gives it back: this one leaves it to those that measure.
+
+    Raises:
+      RuntimeError: if JAX finds none; with its last words.
+    """
+    asked = subprocess.run([sys.executable, "-m", "jaxconv._bench.device"], capture_output=True, text=True)
+    if asked.returncode:
+        raise RuntimeError(f"JAX finds no device: {(asked.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+    return Device(*json.loads(asked.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    print(json.dumps(mine()))
