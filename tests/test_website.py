@@ -83,9 +83,11 @@ def test_examples(path, monkeypatch):
 
 
 def test_docstrings_as_markdown():
-    text = "Sum *S.\n\n    code *S\n\nArgs:\n  x: `*S`, *S.\n\nLike this:\n\n>>> f(\n...     1)\n2\n\nDone."
+    text = (
+        "Sum *S.\n\n    code *S\n\nArgs:\n  x: `*S`, *S.\n  a, b: c, d.\n\nLike this:\n\n>>> f(\n...     1)\n2\n\nDone."
+    )
     assert docstrings.for_markdown(text) == (
-        "Sum \\*S.\n\n    code *S\n\nArgs:\n  x: `*S`, \\*S.\n\n"
+        "Sum \\*S.\n\n    code *S\n\nArgs:\n  x: `*S`, \\*S.\n  a,\N{NO-BREAK SPACE}b: c, d.\n\n"
         "Like this:\n\n```pycon\n>>> f(\n...     1)\n2\n```\n\nDone."
     )
 
