@@ -83,9 +83,11 @@ def test_examples(path, monkeypatch):
 
 
 def test_docstrings_as_markdown():
-    text = "Sum *S.\n\n    code *S\n\nArgs:\n  x: `*S`, *S.\n\nLike this:\n\n>>> f(\n...     1)\n2\n\nDone."
+    text = (
+        "Sum *S.\n\n    code *S\n\nArgs:\n  x: `*S`, *S.\n  a, b: c, d.\n\nLike this:\n\n>>> f(\n...     1)\n2\n\nDone."
+    )
     assert docstrings.for_markdown(text) == (
-        "Sum \\*S.\n\n    code *S\n\nArgs:\n  x: `*S`, \\*S.\n\n"
+        "Sum \\*S.\n\n    code *S\n\nArgs:\n  x: `*S`, \\*S.\n  a,\N{NO-BREAK SPACE}b: c, d.\n\n"
         "Like this:\n\n```pycon\n>>> f(\n...     1)\n2\n```\n\nDone."
     )
 
@@ -147,10 +149,12 @@ def test_errors_stand_in_the_column_of_their_algorithm(measured):
         for dtype, name, error in [("float32", "fft", 4.0), ("float32", "xla", 0.5), ("float64", "fft", 9.0)]
     ]
     stated = {"xla": {"factor": 1.0, "normwise": False}, "fft": {"factor": 2.0, "normwise": True}}
+    stated["strips"] = {"factor": 1.0, "normwise": False}  # in no row
     measured("accuracy.json", rows, stated=stated)
     text = figures.accuracy()
     assert "| layer | xla | fft |" in text and "| a | 0.5 | 4 |" in text and "| a | 0.25 | 2 |" in text
     assert "| stated | 1 |  |" in text and "| stated |  | 2 |" in text and "9" not in text
+    assert "None of these layers is for `strips`" in text
 
 
 def test_the_committed_errors_are_of_all_algorithms_and_within_the_bounds():

@@ -15,7 +15,7 @@ LINK = re.compile(r"(\]\()(?!\w+:|#)([^)]+\))")
 def readme(heading: str) -> str:
     """What README.md has under a heading, up to the next one. ValueError unless there is one."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    parts = re.split(r"^#+ (.+)\n", text, flags=re.MULTILINE)
+    parts = re.split(r"(?<=\n\n)#+ (.+)\n", text)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
     if heading not in sections:
         raise ValueError(f"README.md has no heading {heading!r}, but {', '.join(sections)}")
