@@ -123,7 +123,7 @@ def test_it_draws(explanation):
 
 
 def test_without_the_tools_it_says_what_it_needs(monkeypatch, explanation):
-    monkeypatch.setitem(sys.modules, "rich.table", None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     for use, what in ((lambda: str(explanation), "rich"), (explanation.plot, "matplotlib")):
         with pytest.raises(ImportError, match=rf"needs {what}: pip install 'jaxconv\[tools\]'"):
