@@ -17,14 +17,21 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
 def environment() -> dict[str, str | int | None]:
     """Commit, versions, processor, the cores this process may use, and what else decides how many threads there are."""
     return {
+        **software(),
+        "device": jax.devices()[0].device_kind,
+        "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
+    }
+
+
+def software() -> dict[str, str | int | None]:
+    """What of that can be told without asking JAX for its devices."""
+    return {
         "commit": commit(),
         "source": source(),
         **{name: version(name) for name in ("jax", "jaxlib", "numpy", "torch")},
         "python": platform.python_version(),
         "processor": processor(),
         "cores": cores(),
-        "device": jax.devices()[0].device_kind,
-        "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
     }
 
 
@@ -43,7 +50,7 @@ def source() -> str:
     """Digest of the library's code, which tells changes apart that are in no commit."""
     code = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] not in ("_bench", "_demo", "testing", "__main__.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("_bench", "_command", "_demo", "testing", "__main__.py"):
             code.update(path.read_bytes())
     return code.hexdigest()[:12]
 

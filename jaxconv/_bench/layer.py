@@ -6,6 +6,14 @@ from typing import Any, NamedTuple
 LAYOUTS = ("NHWC", "NCHW")  # channels last and channels first, whatever the number of spatial axes
 
 
+def dimension_numbers(layout: str, rank: int) -> tuple[str, str, str]:
+    """Of lhs, rhs and the result, in one of LAYOUTS for `rank` spatial axes, at most 3."""
+    space = "DHW"[3 - rank :]
+    if layout == "NCHW":
+        return f"NC{space}", f"OI{space}", f"NC{space}"
+    return f"N{space}C", f"{space}IO", f"N{space}C"
+
+
 class Layer(NamedTuple):
     """A convolution whose taps, strides and dilations are the same along each spatial axis.
 
@@ -60,13 +68,6 @@ class Layer(NamedTuple):
         taps = self.kernel ** len(self.spatial)
         return self.images * positions * taps * self.inputs // self.groups * self.outputs
 
-    def numbers(self, layout: str = "NHWC") -> tuple[str, str, str]:
-        """Dimension numbers of lhs, rhs and the result."""
-        space = "DHW"[3 - len(self.spatial) :]
-        if layout == "NCHW":
-            return f"NC{space}", f"OI{space}", f"NC{space}"
-        return f"N{space}C", f"{space}IO", f"N{space}C"
-
     def shapes(self, layout: str = "NHWC") -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of lhs and rhs."""
         taps = (self.kernel,) * len(self.spatial)
@@ -88,7 +89,7 @@ class Layer(NamedTuple):
             "padding": (self.padded,) * rank,
             "lhs_dilation": (self.up or 1,) * rank,
             "rhs_dilation": (self.dilation,) * rank,
-            "dimension_numbers": self.numbers(layout),
+            "dimension_numbers": dimension_numbers(layout, rank),
             "feature_group_count": self.groups,
         }
 

@@ -1,0 +1,67 @@
+"""`jaxconv explain PROBLEM ...`: which algorithm would be taken for convolutions that there is no program of yet."""
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+
+from .._default_plan import load_default_plan
+from .._explain import Explained, Explanation, explain
+from .._files import write_atomically
+from .._plan import Plan, PlanError
+from .command import Command, UsageError, add_json, add_policy, print_json, terminal
+from .language import written
+from .problem import Problem, add_problems, having, problems
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Problems, what to choose by, and what to show."""
+    add_problems(parser)
+    add_policy(parser)
+    plan = parser.add_mutually_exclusive_group()
+    plan.add_argument("--plan", type=Path, metavar="FILE", help="choose by this plan")
+    plan.add_argument("--default", action="store_true", help="choose by the plan that `tune --default` keeps")
+    parser.add_argument("--details", action="store_true", help="why every other algorithm is not the one")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the table there as a page")
+    add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Explain all in one table. Returns 0."""
+    asked = problems(options)
+    try:
+        plan = Plan.load(options.plan) if options.plan else load_default_plan() if options.default else nullcontext()
+    except (PlanError, OSError) as error:
+        raise UsageError(f"no such plan: {error}") from None
+    with having(*(problem.geometry.dtype for problem in asked)), plan:
+        rows = [(problem, row) for problem in asked for row in _rows(problem, options)]
+    explanation = Explanation(tuple(_named(problem, row) for problem, row in rows))
+    if options.html:
+        page = f'<!doctype html>\n<meta charset="utf-8">\n<title>jaxconv explain</title>\n{explanation._repr_html_()}\n'
+        write_atomically(options.html, page)
+    if options.json:
+        print_json([_as_json(problem, row) for problem, row in rows])
+        return 0
+    terminal().print(explanation)
+    if options.details:
+        print(explanation.details())
+    return 0
+
+
+def _rows(problem: Problem, options: argparse.Namespace) -> list[Explained]:
+    f, structs = problem.program()
+    found = explain(f, *structs, accuracy=options.accuracy, max_workspace_bytes=options.max_workspace_bytes)
+    return [row._replace(times=row.times * problem.occurs) for row in found.rows]
+
+
+def _named(problem: Problem, row: Explained) -> Explained:
+    """With the layer's name, for people."""
+    return row._replace(role=f"{row.role} of {problem.layer}") if problem.layer else row
+
+
+def _as_json(problem: Problem, row: Explained) -> dict:
+    """With what to ask for to get this row alone."""
+    layer = {"layer": problem.layer} if problem.layer else {}
+    return {**layer, "direction": problem.direction, "problem": written(row.geometry), **row.to_json()}
+
+
+COMMAND = Command("which algorithm a convolution and its gradients would take, and why", ("rich",), add_options, run)
