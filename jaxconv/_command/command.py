@@ -39,7 +39,7 @@ def positive(text: str) -> int:
     return _at_least(1, text)
 
 
-def size(text: str) -> int:
+def not_negative(text: str) -> int:
     """An option that may be 0."""
     return _at_least(0, text)
 
@@ -55,7 +55,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     """What `jaxconv.policy` takes, None where it was not said."""
     parser.add_argument("--accuracy", choices=ACCURACIES, help="what errors to allow (default)")
     parser.add_argument(
-        "--max-workspace-bytes", type=size, metavar="N", help="memory beside operands and result (16 MiB)"
+        "--max-workspace-bytes", type=not_negative, metavar="N", help="memory beside operands and result (16 MiB)"
     )
 
 

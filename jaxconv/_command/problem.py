@@ -20,7 +20,8 @@ from .._bench.layer import LAYOUTS
 from .._bench.suites import FIXED, SUITES, suite
 from .._geometry import Geometry, geometry_of
 from .command import UsageError
-from .language import FORM, KEYS, check_keys, count, read, split, value_of
+from .keys import KEYS, count
+from .language import FORM, check_keys, read, split, value_of
 
 SAYS = "'conv LHS RHS key=value ...' or 'SUITE/LAYER', in quotes; keys are " + ", ".join(KEYS)
 LAYER_KEYS = ("batch", "dtype", "layout")
