@@ -162,6 +162,7 @@ def test_whoever_reads_may_stop_reading(output):
     """As `head` does."""
     command = [sys.executable, "-m", "jaxconv", "explain", TEXT, *output]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
         process.stdout.close()
         assert (process.stderr.read(), process.wait()) == (b"", 1)
 
@@ -226,7 +227,9 @@ def test_explain_double_precision(capsys):
     """Whether or not 64-bit types are on."""
     with jax.enable_x64(False):
         rows = json.loads(run(capsys, "explain", f"{TEXT} dtype=float64", "--json")[1])
+        [wide] = json.loads(run(capsys, "explain", f"{TEXT} dtype=int8 preferred_element_type=int64", "--json")[1])
     assert {row["geometry"]["dtype"] for row in rows} == {"float64"} and len(rows) == 3
+    assert wide["geometry"]["preferred_element_type"] == "int64"
 
 
 def test_explain_writes_a_page(capsys, tmp_path):
@@ -382,6 +385,7 @@ def test_tune_ends_when_its_time_is_over(measured, capsys, tmp_path):
 def test_the_default_plan(measured, capsys, tmp_path, monkeypatch):
     """What tune keeps there is what explain, env and the library find."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert "no such plan: " in refused(capsys, "explain", TEXT, "--default")
     assert run(capsys, "tune", TEXT, "--default")[0] == 0
     assert {*jaxconv.load_default_plan().convolutions} == {*in_training(TEXT).values()}
     rows = json.loads(run(capsys, "explain", TEXT, "--default", "--json")[1])
@@ -464,15 +468,8 @@ def test_check_what_raises(mine, capsys, tmp_path):
 
 def test_check_as_json(mine, capsys):
     code, out, _ = run(capsys, "check", "mine:right", *FEW, "--json")
-    expected = {
-        "function": "mine:right",
-        "right": True,
-        "problems": 5,
-        "checks": ["value"],
-        "wrong": None,
-        "call": None,
-    }
-    assert code == 0 and json.loads(out) == expected
+    expected = {"function": "mine:right", "right": True, "problems": 5, "checks": ["value"]}
+    assert code == 0 and json.loads(out) == {**expected, "wrong": None, "call": None}
     code, out, _ = run(capsys, "check", "mine:swapped", "--ndim", "1", "--checks", "value", "--json")
     content = json.loads(out)
     assert code == 1 and not content["right"] and content["problems"] >= 1
@@ -564,17 +561,20 @@ def test_env_says_what_is_wrong_with_the_plan(text, said, capsys, monkeypatch, t
     assert (code, err) == (0, "") and said in out
 
 
-def test_env_where_nothing_works(capsys, monkeypatch):
+@pytest.mark.parametrize("platformdirs", [True, False])
+def test_env_where_nothing_works(platformdirs, capsys, monkeypatch):
     """That is when it is needed most."""
 
     def no_devices():
         raise RuntimeError("no backend here")
 
     monkeypatch.setattr(jax, "devices", no_devices)
-    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    if not platformdirs:
+        monkeypatch.setitem(sys.modules, "platformdirs", None)
     code, out, err = run(capsys, "env")
     assert (code, err) == (0, "")
-    assert re.search(r"^device +no backend here$", out, re.M) and re.search(r"^plan +.*pip install", out, re.M)
+    reason = "no backend here$" if platformdirs else "the default plan needs platformdirs: pip install "
+    assert re.search(r"^device +no backend here$", out, re.M) and re.search(rf"^plan +{reason}", out, re.M)
 
 
 # --- demo -----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What `explain` says is what would run, with every reason."""
 
+import io
 import sys
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
+from rich.console import Console
 
 import jaxconv
 from jaxconv._collect import convolutions
@@ -112,6 +114,16 @@ def test_it_prints_as_a_table(explanation):
 
 def test_a_prompt_shows_a_line(explanation):
     assert repr(explanation) == f"Explanation({len(explanation.rows)} convolutions, {1e3 * explanation.seconds:.3g} ms)"
+
+
+@pytest.mark.parametrize("width, shown", [(80, COLUMNS[:4] + COLUMNS[5:10]), (200, COLUMNS)])
+def test_on_a_narrow_console_it_leaves_out_the_sentences(explanation, width, shown):
+    text = io.StringIO()
+    Console(file=text, width=width).print(explanation)
+    top, *lines = text.getvalue().splitlines()
+    assert len(top) <= width and top.count("┳") == len(shown) - 1
+    below = "\n".join(lines)
+    assert all(row.algorithm in below for row in explanation.rows) and ("slower" in below) == (shown == COLUMNS)
 
 
 def test_it_draws(explanation):

@@ -43,13 +43,13 @@ def run(options: argparse.Namespace) -> int:
 
     checks = options.checks or CHECKS
     if unknown := [name for name in checks if name not in CHECKS]:
-        names = ", ".join(name.replace(" ", "-") for name in CHECKS)
-        raise UsageError(f"--checks: there is no {unknown[0]!r}; there are {names}")
+        known = ", ".join(name.replace(" ", "-") for name in CHECKS)
+        raise UsageError(f"--checks: there is no {unknown[0]!r}; there are {known}")
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
         function = imported(options.function)
-        with having(*(options.dtype or ())):
+        with having(options.dtype or ()):
             tried, wrong, call = _judged(function, checks, options)
     finally:
         sys.path.remove(here)

@@ -3,14 +3,15 @@
 import argparse
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from .._default_plan import load_default_plan
+from .._default_plan import default_plan_path
 from .._explain import Explained, Explanation, explain
 from .._files import write_atomically
 from .._plan import Plan, PlanError
 from .command import Command, UsageError, add_json, add_policy, print_json, terminal
 from .language import written
-from .problem import Problem, add_problems, having, problems
+from .problem import Problem, add_problems, having, problems, types
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +29,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Explain all in one table. Returns 0."""
     asked = problems(options)
+    path = default_plan_path() if options.default else options.plan
     try:
-        plan = Plan.load(options.plan) if options.plan else load_default_plan() if options.default else nullcontext()
+        plan = Plan.load(path) if path else nullcontext()
     except (PlanError, OSError) as error:
         raise UsageError(f"no such plan: {error}") from None
-    with having(*(problem.geometry.dtype for problem in asked)), plan:
+    with having(types(asked)), plan:
         rows = [(problem, row) for problem in asked for row in _rows(problem, options)]
-    explanation = Explanation(tuple(_named(problem, row) for problem, row in rows))
+    explanation = Explanation(tuple(row._replace(role=problem.titled(row.role)) for problem, row in rows))
     if options.html:
         page = f'<!doctype html>\n<meta charset="utf-8">\n<title>jaxconv explain</title>\n{explanation._repr_html_()}\n'
         write_atomically(options.html, page)
@@ -53,15 +55,11 @@ def _rows(problem: Problem, options: argparse.Namespace) -> list[Explained]:
     return [row._replace(times=row.times * problem.occurs) for row in found.rows]
 
 
-def _named(problem: Problem, row: Explained) -> Explained:
-    """With the layer's name, for people."""
-    return row._replace(role=f"{row.role} of {problem.layer}") if problem.layer else row
-
-
-def _as_json(problem: Problem, row: Explained) -> dict:
+def _as_json(problem: Problem, row: Explained) -> dict[str, Any]:
     """With what to ask for to get this row alone."""
-    layer = {"layer": problem.layer} if problem.layer else {}
-    return {**layer, "direction": problem.direction, "problem": written(row.geometry), **row.to_json()}
+    return {**problem.to_json(), "problem": written(row.geometry), **row.to_json()}
 
 
-COMMAND = Command("which algorithm a convolution and its gradients would take, and why", ("rich",), add_options, run)
+COMMAND = Command(
+    "which algorithm a convolution and its gradients would take, and why", ("platformdirs", "rich"), add_options, run
+)

@@ -1,11 +1,12 @@
-"""The convolutions that a command is about: in words, or as layers of the benchmark's suites.
+"""The convolutions that a command is about: in words, as `language` has them, or as layers of the benchmark's suites.
 
-conv LHS RHS [KEY=VALUE ...]                             `language` has the details
-SUITE[/LAYER] [batch=N] [dtype=TYPE] [layout=LAYOUT]     the layers with LAYER in their name, or all
+    SUITE[/LAYER] [batch=N] [dtype=TYPE] [layout=LAYOUT]
+
+is those of a suite with LAYER in their names, or all. A problem is one of these in one direction.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -48,13 +49,21 @@ class Problem(NamedTuple):
         lhs, rhs = (jax.ShapeDtypeStruct(layout.shape, g.dtype) for layout in (g.lhs_layout, g.rhs_layout))
         return in_direction(self.direction, partial(lax.conv_general_dilated, **g.to_params()), lhs, rhs)
 
+    def titled(self, title: str) -> str:
+        """For people: a title, and the layer it is of, if it is of one."""
+        return f"{title} of {self.layer}" if self.layer else title
+
+    def to_json(self) -> dict[str, str]:
+        """For programs."""
+        return {**({"layer": self.layer} if self.layer else {}), "direction": self.direction}
+
 
 def add_problems(parser: argparse.ArgumentParser) -> None:
     """What `problems` reads."""
     parser.add_argument("problems", nargs="*", metavar="PROBLEM", help=SAYS)
     parser.add_argument("--suite", action="append", metavar="NAME", help=f"a problem as well; {', '.join(SUITES)}")
     parser.add_argument("--layer", metavar="PART", help="of these suites, only layers with this in their name")
-    parser.add_argument("--direction", choices=(*DIRECTIONS, "all"), default="all", help="%(default)s unless given")
+    parser.add_argument("--direction", choices=(*DIRECTIONS, "all"), default="all", help="(%(default)s)")
 
 
 def problems(options: argparse.Namespace) -> list[Problem]:
@@ -108,13 +117,18 @@ def _layers(text: str, name: str, options: dict[str, str]) -> list[Problem]:
     if not labels:
         raise UsageError(f"{text!r}: no layer of {of} has {part!r} in its name; there are {', '.join(layers)}")
     found = []
-    with having(dtype):
+    with having([dtype]):
         for layer in map(layers.__getitem__, labels):
             lhs, rhs = (jax.ShapeDtypeStruct(shape, dtype) for shape in layer.shapes(layout))
             found.append(geometry_of(lhs, rhs, **layer.arguments(layout)))
     return [Problem(label, g, layers[label].occurs) for label, g in zip(labels, found, strict=True)]
 
 
-def having(*dtypes: str) -> AbstractContextManager:
+def having(dtypes: Iterable[str]) -> AbstractContextManager:
     """A context in which JAX has these types: those of 64 bits are to be switched on."""
     return jax.enable_x64(True) if {"float64", "complex128", "int64", "uint64"} & set(dtypes) else nullcontext()
+
+
+def types(asked: list[Problem]) -> list[str]:
+    """Of their operands and results."""
+    return [name for problem in asked for name in (problem.geometry.dtype, problem.geometry.out_dtype)]

@@ -15,7 +15,7 @@ from .._plan import Plan, Tuned
 from .._settings import changed
 from .command import Command, UsageError, add_json, add_policy, print_json, terminal
 from .language import written
-from .problem import Problem, add_problems, having, problems
+from .problem import Problem, add_problems, having, problems, types
 
 COLUMNS = ("direction", "convolution", "algorithm", "ms", "xla ms", "times as fast")
 Row = tuple[Problem, Geometry, Tuned]
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
         kept = merge_into(path, nothing)  # before minutes of measuring: it can be written, and holds here
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be added to, choose another --out: {error}") from None
-    with having(*(problem.geometry.dtype for problem in asked)):
+    with having(types(asked)):
         named = _by_geometry(asked)
         todo = [geometry for geometry in named if options.again or geometry not in kept.convolutions]
         tuning = tune_all(todo, settings, options.seconds, None)
@@ -74,8 +74,7 @@ def _by_geometry(asked: list[Problem]) -> dict[Geometry, Problem]:
 
 def _as_json(row: Row) -> dict[str, Any]:
     problem, geometry, tuned = row
-    layer = {"layer": problem.layer} if problem.layer else {}
-    return {**layer, "direction": problem.direction, "problem": written(geometry), **tuned._asdict()}
+    return {**problem.to_json(), "problem": written(geometry), **tuned._asdict()}
 
 
 def _table(rows: list[Row]) -> Any:
@@ -87,9 +86,9 @@ def _table(rows: list[Row]) -> Any:
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in COLUMNS[3:] else "left")
     for problem, geometry, tuned in rows:
-        direction = f"{problem.direction} of {problem.layer}" if problem.layer else problem.direction
         taken, lax = tuned.seconds.get(tuned.algorithm), tuned.seconds.get("xla")
-        table.add_row(escape(direction), geometry.describe(), tuned.algorithm, *_compared(taken, lax))
+        title = escape(problem.titled(problem.direction))
+        table.add_row(title, geometry.describe(), tuned.algorithm, *_compared(taken, lax))
     timed = [
         (problem.occurs * tuned.seconds[tuned.algorithm], problem.occurs * tuned.seconds["xla"])
         for problem, _, tuned in rows
