@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{path} cannot be added to, choose another --out: {error}") from None
     with having(types(asked)):
         named = _by_geometry(asked)
-        todo = [geometry for geometry in named if options.again or geometry not in kept.convolutions]
-        tuning = tune_all(todo, settings, options.seconds, None)
+        todo = {each: named[each].occurs for each in named if options.again or each not in kept.convolutions}
+        tuning = tune_all(Counter(todo), settings, options.seconds, None)
     plan = merge_into(path, tuning.plan)
     if tuning.left:
         print(f"jaxconv tune: {tuning.left}; the same command goes on from there", file=sys.stderr)
