@@ -38,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
         rows = [(problem, row) for problem in asked for row in _rows(problem, options)]
     explanation = Explanation(tuple(row._replace(role=problem.titled(row.role)) for problem, row in rows))
     if options.html:
-        page = f'<!doctype html>\n<meta charset="utf-8">\n<title>jaxconv explain</title>\n{explanation._repr_html_()}\n'
-        write_atomically(options.html, page)
+        _write_page(options.html, explanation)
     if options.json:
         print_json([_as_json(problem, row) for problem, row in rows])
         return 0
@@ -53,6 +52,14 @@ def _rows(problem: Problem, options: argparse.Namespace) -> list[Explained]:
     f, structs = problem.program()
     found = explain(f, *structs, accuracy=options.accuracy, max_workspace_bytes=options.max_workspace_bytes)
     return [row._replace(times=row.times * problem.occurs) for row in found.rows]
+
+
+def _write_page(path: Path, explanation: Explanation) -> None:
+    page = f'<!doctype html>\n<meta charset="utf-8">\n<title>jaxconv explain</title>\n{explanation._repr_html_()}\n'
+    try:
+        write_atomically(path, page)
+    except OSError as error:
+        raise UsageError(f"--html: {error}") from None
 
 
 def _as_json(problem: Problem, row: Explained) -> dict[str, Any]:
