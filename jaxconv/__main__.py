@@ -1,33 +1,66 @@
-"""`python -m jaxconv`: commands for a terminal."""
+"""`python -m jaxconv`, or `jaxconv`: commands for a terminal."""
 
 import argparse
 import importlib.util
+import os
 import sys
-from pathlib import Path
+import warnings
+from typing import Any, NoReturn
 
-from ._bench import command as bench_command
+from ._command import bench, check, demo, env, explain, tune
+from ._command.command import Command, UsageError
+from ._machine import version
 
-NEEDED = {"demo": ("matplotlib", "rich", "sklearn"), "bench": ("matplotlib", "rich")}
+COMMANDS: dict[str, Command] = {
+    "demo": demo.COMMAND,
+    "bench": bench.COMMAND,
+    "explain": explain.COMMAND,
+    "tune": tune.COMMAND,
+    "check": check.COMMAND,
+    "env": env.COMMAND,
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; {self.prog} --help says what there is\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="jaxconv", description="Convolution algorithms for JAX.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="a photograph, a race and a small network: see that it works")
-    demo.add_argument("--out", type=Path, default=Path("demo-output"), help="folder for the picture (%(default)s)")
-    bench = commands.add_parser("bench", help="every algorithm, lax and PyTorch on the layers of real networks")
-    bench_command.add_options(bench)
+    """Run one command. Returns the exit code; wrong input exits with 2 and a line on stderr."""
+    parser = Parser(prog="jaxconv", description="Convolution algorithms for JAX.")
+    parser.add_argument("--version", action="version", version=f"jaxconv {version('jaxconv') or '(not installed)'}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.add_options(commands.add_parser(name, help=command.help, description=command.help))
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
 
-    missing = [name for name in NEEDED[options.command] if importlib.util.find_spec(name) is None]
+    command, name = COMMANDS[options.command], f"jaxconv {options.command}"
+    missing = [module for module in command.needs if importlib.util.find_spec(module) is None]
     if missing:
-        parser.exit(2, f"jaxconv {options.command} needs {', '.join(missing)}: pip install 'jaxconv[demo]'\n")
-    if options.command == "bench":
-        return bench_command.run(options, bench)
-    from ._demo.show import run
+        parser.exit(2, f"{name} needs {', '.join(missing)}: pip install 'jaxconv[cli]'\n")
 
-    return run(options.out)
+    def shown(message: Any, *where: Any) -> None:
+        print(f"{name}: {message}", file=sys.stderr)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = shown
+            code = command.run(options)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        parser.exit(2, f"{name}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, f"{name}: interrupted\n")
+    except BrokenPipeError:  # whoever read has had enough; Python would complain again when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":

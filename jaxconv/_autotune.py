@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -67,10 +67,33 @@ def autotune(
     True
     """
     settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
-    todo = in_order(Counter(each.geometry for each in convolutions(f, *args, **kwargs)), settings)
+    found = Counter(each.geometry for each in convolutions(f, *args, **kwargs))
+    tuning = tune_all(found, settings, seconds, progress)
+    if tuning.left:
+        warnings.warn(f"autotune: {tuning.left}", stacklevel=2)
+    return tuning.plan
+
+
+class Tuning(NamedTuple):
+    """What came of `tune_all`.
+
+    Attributes:
+      plan: what was measured.
+      left: in words, why some were not and how many, or "".
+      interrupted: whether that was Ctrl-C.
+    """
+
+    plan: Plan
+    left: str
+    interrupted: bool
+
+
+def tune_all(found: Counter[Geometry], settings: Settings, seconds: float, progress: bool | None) -> Tuning:
+    """`tune` what is found so often, `in_order`, until the seconds are over, under a bar as `autotune` has it."""
+    todo = in_order(found, settings)
     measured: dict[Geometry, Tuned] = {}
     deadline = time.monotonic() + seconds
-    why = ""
+    why, interrupted = "", False
     try:
         with _bar(len(todo), progress) as advance:
             for geometry in todo:
@@ -80,11 +103,11 @@ def autotune(
                 measured[geometry] = tune(geometry, settings)
                 advance()
     except KeyboardInterrupt:
-        why = "interrupted"
+        why, interrupted = "interrupted", True
     if why:
-        left = len(todo) - len(measured)
-        warnings.warn(f"autotune: {why}, {left} of {len(todo)} convolutions are left to the cost model", stacklevel=2)
-    return Plan(conditions(), measured, settings.accuracy, settings.max_workspace_bytes)
+        why += f", {len(todo) - len(measured)} of {len(todo)} convolutions are left to the cost model"
+    plan = Plan(conditions(), measured, settings.accuracy, settings.max_workspace_bytes)
+    return Tuning(plan, why, interrupted)
 
 
 def in_order(found: Counter[Geometry], settings: Settings) -> list[Geometry]:

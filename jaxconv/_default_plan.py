@@ -43,13 +43,19 @@ def save_default_plan(plan: Plan) -> Path:
       ValueError: if the plan was made under other conditions than the one there.
       ImportError: without `platformdirs` and `filelock`.
     """
+    path = default_plan_path()
+    merge_into(path, plan)
+    return path
+
+
+def merge_into(path: Path, plan: Plan) -> Plan:
+    """Do so with the file of this path, if there is one, and return what it has then. Errors as above."""
     try:
         from filelock import FileLock
     except ImportError:
         raise ImportError("the default plan needs filelock: pip install 'jaxconv[tools]'") from None
-    path = default_plan_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         kept = Plan.load(path) | plan if path.exists() else plan
         kept.save(path)
-    return path
+    return kept

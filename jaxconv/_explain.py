@@ -2,7 +2,8 @@
 
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import compress
 from math import prod
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ._select import choose, predictions, refusal
 from ._settings import Request
 
 COLUMNS = ("#", "role", "convolution", "algorithm", "why", "ms", "Gflop", "MB", "workspace", "error", "slower, ms")
+WIDE = 140  # characters, from which on a table has room for all columns
 
 
 class Explained(NamedTuple):
@@ -54,6 +56,10 @@ class Explained(NamedTuple):
     def seconds(self) -> float | None:
         """Of one run: measured, or predicted, or unknown."""
         return self.measured.get(self.algorithm, self.predicted.get(self.algorithm))
+
+    def to_json(self) -> dict[str, Any]:
+        """Nothing but what JSON has."""
+        return {**self._asdict(), "geometry": self.geometry.to_json(), "seconds": self.seconds}
 
     def slower(self) -> list[tuple[str, float]]:
         """The algorithms that could be taken, with their seconds, fastest first."""
@@ -112,18 +118,26 @@ class Explanation(NamedTuple):
     def __str__(self) -> str:
         try:
             from rich.console import Console
-            from rich.table import Table
         except ImportError:
             raise ImportError("a printed table needs rich: pip install 'jaxconv[tools]'") from None
-        table = Table(*COLUMNS)
+        text = io.StringIO()
+        Console(file=text, width=200).print(self)
+        return text.getvalue().rstrip("\n")
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The table, for a console of rich: on a narrow one without the columns that have sentences."""
+        from rich.table import Table
+
+        shown = [name not in ("why", "slower, ms") or options.max_width >= WIDE for name in COLUMNS]
+        table = Table()
+        for name in compress(COLUMNS, shown):
+            table.add_column(name, overflow="fold", no_wrap=name == "algorithm")
         *lines, total = self.table()
         for line in lines:
-            table.add_row(*line)
+            table.add_row(*compress(line, shown))
         table.add_section()
-        table.add_row(*total)
-        text = io.StringIO()
-        Console(file=text, width=200).print(table)
-        return text.getvalue().rstrip("\n")
+        table.add_row(*compress(total, shown))
+        yield table
 
     def details(self) -> str:
         """Of each convolution, why every other algorithm is not the one."""

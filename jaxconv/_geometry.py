@@ -125,7 +125,8 @@ class Geometry:
     def to_json(self) -> dict[str, Any]:
         """Nothing but what JSON has."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "precision": _named(self.precision), "dimension_numbers": list(self.dimension_numbers)}
+        precision, numbers = precision_name(self.precision), list(self.dimension_numbers)
+        return {**fields, "precision": precision, "dimension_numbers": numbers}
 
     @classmethod
     def from_json(cls, content: Any) -> "Geometry":
@@ -151,7 +152,7 @@ class Geometry:
         )
         if not right:
             raise ValueError(f"not the geometry of a convolution: {content!r:.500}")
-        fields["precision"] = _precision(fields["precision"])
+        fields["precision"] = named_precision(fields["precision"])
         fields["dimension_numbers"] = lax.ConvDimensionNumbers(*specs)
         return cls(**fields)
 
@@ -286,17 +287,17 @@ def _is_table(value: Any, rows: int, columns: int) -> bool:
     )
 
 
-def _named(precision: Any) -> Any:
+def precision_name(precision: Any) -> Any:
     """lax's precisions as their names, pairs of them as lists."""
     if isinstance(precision, tuple):
-        return [_named(one) for one in precision]
+        return [precision_name(one) for one in precision]
     return None if precision is None else precision.name
 
 
-def _precision(name: Any) -> Any:
-    """The way back from `_named`."""
+def named_precision(name: Any) -> Any:
+    """The way back from `precision_name`, with tuples for lists. ValueError for anything else."""
     if isinstance(name, tuple) and len(name) == 2:
-        return tuple(map(_precision, name))
+        return tuple(map(named_precision, name))
     if name is None:
         return None
     for kind in (lax.Precision, lax.DotAlgorithmPreset):

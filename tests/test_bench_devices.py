@@ -42,7 +42,8 @@ from pathlib import Path
 from benchmarks.models import __main__, run, start
 from benchmarks.models.architectures import MODELS
 from jaxconv._bench.device import Device
-from jaxconv._bench import command, environment, job, run, suites
+from jaxconv._bench import environment, job, run, suites
+from jaxconv._command import bench
 environment.environment(Device("tpu", "TPU v5 lite"))
 with tempfile.TemporaryDirectory() as folder:
     start.save(Path(folder) / "start.npz", MODELS["DCGAN"], 1)

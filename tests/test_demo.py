@@ -2,14 +2,12 @@
 
 import io
 import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxconv.__main__ import main
 from jaxconv._demo import contestant, digits, photograph, race
 
 
@@ -72,16 +70,3 @@ def test_race_compares_the_results(console, tmp_path, monkeypatch, checksum, hel
     monkeypatch.setattr(race.subprocess, "run", finished)
     assert race.show(console, tmp_path) == held
     assert "200 ms" in printed(console)
-
-
-def test_command_line_says_what_is_missing(monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as stopped:
-        main(["demo"])
-    assert stopped.value.code == 2
-    assert "jaxconv demo needs matplotlib, rich, sklearn: pip install 'jaxconv[demo]'" in capsys.readouterr().err
-
-
-def test_command_line_help():
-    run = subprocess.run([sys.executable, "-m", "jaxconv", "--help"], capture_output=True, text=True, check=True)
-    assert "demo" in run.stdout

@@ -1,5 +1,6 @@
 """What `explain` says is what would run, with every reason."""
 
+import io
 import sys
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
+from rich.console import Console
 
 import jaxconv
 from jaxconv._collect import convolutions
@@ -114,6 +116,16 @@ def test_a_prompt_shows_a_line(explanation):
     assert repr(explanation) == f"Explanation({len(explanation.rows)} convolutions, {1e3 * explanation.seconds:.3g} ms)"
 
 
+@pytest.mark.parametrize("width, shown", [(80, COLUMNS[:4] + COLUMNS[5:10]), (200, COLUMNS)])
+def test_on_a_narrow_console_it_leaves_out_the_sentences(explanation, width, shown):
+    text = io.StringIO()
+    Console(file=text, width=width).print(explanation)
+    top, *lines = text.getvalue().splitlines()
+    assert len(top) <= width and top.count("┳") == len(shown) - 1
+    below = "\n".join(lines)
+    assert all(row.algorithm in below for row in explanation.rows) and ("slower" in below) == (shown == COLUMNS)
+
+
 def test_it_draws(explanation):
     axes = explanation.plot()
     assert len(axes.patches) == 2 * len(explanation.rows)
@@ -123,7 +135,7 @@ def test_it_draws(explanation):
 
 
 def test_without_the_tools_it_says_what_it_needs(monkeypatch, explanation):
-    monkeypatch.setitem(sys.modules, "rich.table", None)
+    monkeypatch.setitem(sys.modules, "rich.console", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     for use, what in ((lambda: str(explanation), "rich"), (explanation.plot, "matplotlib")):
         with pytest.raises(ImportError, match=rf"needs {what}: pip install 'jaxconv\[tools\]'"):

@@ -183,8 +183,10 @@ def test_an_error_of_the_convolution_is_passed_on():
     def fails(lhs, rhs, **arguments):
         raise NotImplementedError("no idea")
 
-    with pytest.raises(NotImplementedError, match="no idea"):
+    with pytest.raises(NotImplementedError, match="no idea") as error:
         check(fails)
+    operands, call = error.value.__notes__[0].splitlines()
+    assert operands.startswith("lhs, rhs = Problem(") and call.startswith("out = conv_general_dilated(lhs, rhs, ")
 
 
 @pytest.mark.parametrize("name", ["value", "gradient"])

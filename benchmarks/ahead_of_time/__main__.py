@@ -17,11 +17,11 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxconv._bench.command import jobs
 from jaxconv._bench.environment import commit, source
 from jaxconv._bench.job import DIRECTIONS
 from jaxconv._bench.report import show, write_markdown
 from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
+from jaxconv._command.bench import jobs
 from jaxconv._machine import version
 
 from .report import EXPLANATION, TITLE, failed, sheets

@@ -15,15 +15,13 @@ what is named. Rows of other code, versions or settings are not mixed: --out ano
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
-from jaxconv._bench.command import positive, without_torch
-from jaxconv._bench.device import find
+from jaxconv._bench.device import find, without_torch
 from jaxconv._bench.environment import environment
 from jaxconv._bench.figures import failures
 from jaxconv._bench.report import show, write_markdown
 from jaxconv._bench.results import ResultsError, open_or_resume
 from jaxconv._bench.results import identity as key
+from jaxconv._command.command import positive, terminal
 
 from .architectures import MODELS
 from .report import EXPLANATION, TITLE, sheets
@@ -47,9 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     options = parser.parse_args(arguments)
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=180)
+    console = terminal()
     contestants = [name for name in CONTESTANTS if name in (options.contestant or CONTESTANTS)]
     try:
         device = find()

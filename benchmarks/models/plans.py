@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 import jaxconv
-from jaxconv._bench.command import positive
+from jaxconv._command.command import positive
 
 from . import start
 from .architectures import MODELS, Model

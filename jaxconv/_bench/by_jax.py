@@ -23,8 +23,14 @@ def function(job: Job) -> tuple[Callable, list[jax.ShapeDtypeStruct]]:
     def conv(lhs, rhs):
         return lax.conv_general_dilated(lhs, rhs, **job.layer.arguments(job.layout))
 
-    shapes = (*job.layer.shapes(job.layout), job.layer.out_shape(job.layout))
-    lhs, rhs, out = (jax.ShapeDtypeStruct(shape, job.dtype) for shape in shapes)
+    lhs, rhs = (jax.ShapeDtypeStruct(shape, job.dtype) for shape in job.layer.shapes(job.layout))
+    return in_direction(job.direction, conv, lhs, rhs)
+
+
+def in_direction(
+    direction: str, conv: Callable, lhs: jax.ShapeDtypeStruct, rhs: jax.ShapeDtypeStruct
+) -> tuple[Callable, list[jax.ShapeDtypeStruct]]:
+    """`conv`, a bilinear function of `lhs` and `rhs`, or one of its transposes: of two operands, and their shapes."""
 
     def input_grad(out, rhs):
         return jax.linear_transpose(lambda lhs: conv(lhs, rhs), lhs)(out)[0]
@@ -32,9 +38,9 @@ def function(job: Job) -> tuple[Callable, list[jax.ShapeDtypeStruct]]:
     def weight_grad(lhs, out):
         return jax.linear_transpose(lambda rhs: conv(lhs, rhs), rhs)(out)[0]
 
-    structs = {"lhs": lhs, "rhs": rhs, "out": out}
-    chosen = {"forward": conv, "input-grad": input_grad, "weight-grad": weight_grad}[job.direction]
-    return chosen, [structs[name] for name in OPERANDS[job.direction]]
+    structs = {"lhs": lhs, "rhs": rhs, "out": jax.eval_shape(conv, lhs, rhs)}
+    chosen = {"forward": conv, "input-grad": input_grad, "weight-grad": weight_grad}[direction]
+    return chosen, [structs[name] for name in OPERANDS[direction]]
 
 
 def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) -> Callable:

@@ -1,5 +1,6 @@
 """The device that JAX finds: `python -m jaxconv._bench.device` prints it."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -40,6 +41,15 @@ def find() -> Device:
     if asked.returncode:
         raise RuntimeError(f"JAX finds no device: {(asked.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     return Device(*json.loads(asked.stdout.splitlines()[-1]))
+
+
+def without_torch(platform: str) -> str:
+    """Why PyTorch cannot be measured on JAX's platform, or ""."""
+    if importlib.util.find_spec("torch") is None:
+        return "it is not installed: pip install 'jaxconv[benchmarks]'"
+    from .by_torch import device_on
+
+    return "" if device_on(platform) else f"JAX runs on {platform}, and the PyTorch installed here does not"
 
 
 if __name__ == "__main__":

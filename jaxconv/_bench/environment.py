@@ -18,15 +18,22 @@ def environment(device: Device | None = None) -> dict[str, str | int | None]:
     the device, by default the one that this process uses."""
     device = device or mine()
     return {
+        **software(),
+        "platform": device.platform,
+        "device": device.kind,
+        "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
+    }
+
+
+def software() -> dict[str, str | int | None]:
+    """What of that can be told without asking JAX for its devices."""
+    return {
         "commit": commit(),
         "source": source(),
         **{name: version(name) for name in ("jax", "jaxlib", "numpy", "torch")},
         "python": platform.python_version(),
         "processor": processor(),
         "cores": cores(),
-        "platform": device.platform,
-        "device": device.kind,
-        "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
     }
 
 
@@ -45,7 +52,7 @@ def source() -> str:
     """Digest of the library's code, which tells changes apart that are in no commit."""
     code = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] not in ("_bench", "_demo", "testing", "__main__.py"):
+        if path.relative_to(PACKAGE).parts[0] not in ("_bench", "_command", "_demo", "testing", "__main__.py"):
             code.update(path.read_bytes())
     return code.hexdigest()[:12]
 

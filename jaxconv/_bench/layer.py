@@ -8,6 +8,14 @@ import numpy as np
 LAYOUTS = ("NHWC", "NCHW")  # channels last and channels first, whatever the number of spatial axes
 
 
+def dimension_numbers(layout: str, rank: int) -> tuple[str, str, str]:
+    """Of lhs, rhs and the result, in one of LAYOUTS for `rank` spatial axes, at most 3."""
+    space = "DHW"[3 - rank :]
+    if layout == "NCHW":
+        return f"NC{space}", f"OI{space}", f"NC{space}"
+    return f"N{space}C", f"{space}IO", f"N{space}C"
+
+
 class Layer(NamedTuple):
     """A convolution whose taps, strides and dilations are the same along each spatial axis.
 
@@ -71,13 +79,6 @@ class Layer(NamedTuple):
             per_axis.append(int(((at >= 0) & (at < (size - 1) * up + 1) & (at % up == 0)).sum()))
         return self.images * prod(per_axis) * self.inputs // self.groups * self.outputs
 
-    def numbers(self, layout: str = "NHWC") -> tuple[str, str, str]:
-        """Dimension numbers of lhs, rhs and the result."""
-        space = "DHW"[3 - len(self.spatial) :]
-        if layout == "NCHW":
-            return f"NC{space}", f"OI{space}", f"NC{space}"
-        return f"N{space}C", f"{space}IO", f"N{space}C"
-
     def shapes(self, layout: str = "NHWC") -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of lhs and rhs."""
         taps = (self.kernel,) * len(self.spatial)
@@ -99,7 +100,7 @@ class Layer(NamedTuple):
             "padding": (self.padded,) * rank,
             "lhs_dilation": (self.up or 1,) * rank,
             "rhs_dilation": (self.dilation,) * rank,
-            "dimension_numbers": self.numbers(layout),
+            "dimension_numbers": dimension_numbers(layout, rank),
             "feature_group_count": self.groups,
         }
 

@@ -8,13 +8,10 @@ from rich.console import Console
 from . import digits, photograph, race
 
 
-def run(out: Path) -> int:
-    """Print tables, write the picture under `out`. Returns 0 if every check held, 1 otherwise."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=100)
+def show(console: Console, out: Path) -> bool:
+    """Print tables, write the picture under `out`. True if every check held."""
     device = jax.devices()[0]
     console.print(f"jaxconv on jax {jax.__version__}, {device.platform} ({device.device_kind})\n")
     held = [part(console, out) for part in (photograph.show, race.show, digits.show)]
     console.print("[green]All checks hold.[/]" if all(held) else "[bold red]A check failed: see above.[/]")
-    return 0 if all(held) else 1
+    return all(held)

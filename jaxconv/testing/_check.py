@@ -31,6 +31,8 @@ def check(
 ) -> None:
     """Raise AssertionError, with the smallest problem found, unless `convolve` is a convolution.
 
+    What `convolve` itself raises is passed on, with the call that made it as a note.
+
     Args:
       convolve: called as `lax.conv_general_dilated(lhs, rhs, window_strides=..., padding=..., ...)`.
       problems: what to try it on, by default all that lax takes in float32; see `jaxconv.testing.problems`.
@@ -70,7 +72,11 @@ def check(
     )
     @hypothesis.given(any_problem() if problems is None else problems)
     def try_one(problem: Problem) -> None:
-        report = disagreement(convolve, problem, checks=checks, factor=factor, normwise=normwise)
+        try:
+            report = disagreement(convolve, problem, checks=checks, factor=factor, normwise=normwise)
+        except Exception as error:  # of the convolution
+            error.add_note(problem.call)
+            raise
         if report:
             raise AssertionError(f"{report}\n{problem.call}")
 

@@ -1,14 +1,14 @@
-"""`python -m jaxconv bench`: what can be asked for, and the way from there to a report."""
+"""`jaxconv bench`: what can be asked for, and the way from there to a report."""
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 from .._algorithms import ALGORITHMS
-from .job import DIRECTIONS, DTYPES, Job
-from .layer import LAYOUTS
-from .results import Results, ResultsError, Row, load, open_or_resume
-from .suites import FIXED, SUITES, suite
+from .._bench.job import DIRECTIONS, DTYPES, Job
+from .._bench.layer import LAYOUTS
+from .._bench.results import Results, ResultsError, Row, load, open_or_resume
+from .._bench.suites import FIXED, SUITES, suite
+from .command import Command, UsageError, positive, terminal
 
 UNASKED = ("naive", "xla")  # slow, and the same as lax: only by name
 
@@ -37,44 +37,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw charts there")
 
 
-def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Measure and report. Returns 0, or 1 if a backend failed, or 130 if interrupted. Wrong requests exit with 2."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=180)
-    _check(options, parser)
+def run(options: argparse.Namespace) -> int:
+    """Measure and report. Returns 0, or 1 if a backend failed, or 130 if interrupted."""
+    console = terminal()
+    _check(options)
     try:
         if options.report_only:
             results = load(options.out)
-        elif (results := _measure(options, parser, console)) is None:
+        elif (results := _measure(options, console)) is None:
             return 130
     except ResultsError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    return _report(options, parser, results, console)
+        raise UsageError(str(error)) from None
+    return _report(options, results, console)
 
 
-def _measure(options, parser: argparse.ArgumentParser, console) -> Results | None:
-    from .device import find
-    from .environment import environment
-    from .run import Settings, measure_all
+def _measure(options: argparse.Namespace, console) -> Results | None:
+    from .._bench.device import find, without_torch
+    from .._bench.environment import environment
+    from .._bench.run import Settings, measure_all
 
     try:
         device = find()
     except RuntimeError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        raise UsageError(str(error)) from None
     if (lack := without_torch(device.platform)) and "torch" in (options.against or ()):
-        parser.exit(2, f"{parser.prog}: --against torch cannot be: {lack}\n")
+        raise UsageError(f"--against torch cannot be: {lack}")
     if lack and not options.against:
         console.print(f"PyTorch is left out: {lack}", markup=False)
     options.against = options.against or (["lax"] if lack else ["lax", "torch"])
     algorithms = options.algorithm or [name for name in ALGORITHMS if name not in UNASKED]
     chosen = jobs(options)
     if not chosen:
-        parser.exit(
-            2, f"{parser.prog}: no layer has {' or '.join(map(repr, options.layer))} in its name; {_names(options)}\n"
-        )
+        raise UsageError(f"no layer has {' or '.join(map(repr, options.layer))} in its name; {_names(options)}")
     settings = Settings(options.rounds, options.seconds, options.limit)
     header = {"environment": environment(device), "settings": settings._asdict()}
     results = open_or_resume(options.out, header, options.fresh)
@@ -88,14 +82,14 @@ def _measure(options, parser: argparse.ArgumentParser, console) -> Results | Non
     return results
 
 
-def _report(options, parser: argparse.ArgumentParser, results: Results, console) -> int:
-    from .figures import OTHERS, failures, with_xla
-    from .report import show, write_markdown
-    from .sheets import sheets
+def _report(options: argparse.Namespace, results: Results, console) -> int:
+    from .._bench.figures import OTHERS, failures, with_xla
+    from .._bench.report import show, write_markdown
+    from .._bench.sheets import sheets
 
     rows = [row for row in results.rows.values() if selected(row, options)]
     if not rows:
-        parser.exit(2, f"{parser.prog}: nothing in {options.out} is what was asked for\n")
+        raise UsageError(f"nothing in {options.out} is what was asked for")
     if options.algorithm:
         shown = {*OTHERS, *options.algorithm}
         rows = [
@@ -111,7 +105,7 @@ def _report(options, parser: argparse.ArgumentParser, results: Results, console)
     if options.markdown:
         write_markdown(options.markdown, results.header, made)
     if options.charts:
-        from .charts import draw
+        from .._bench.charts import draw
 
         console.print(f"{len(draw(options.charts, rows, options.all_algorithms))} charts in {options.charts}")
     return int(any(failures(row) for row in rows))
@@ -146,28 +140,16 @@ def selected(row: Row, options: argparse.Namespace) -> bool:
     return exact and batch and (not options.layer or any(part in row["name"] for part in options.layer))
 
 
-def _check(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+def _check(options: argparse.Namespace) -> None:
     for name in options.suite or ():
         if name not in SUITES:
-            parser.exit(2, f"{parser.prog}: there is no suite {name!r}; there are {', '.join(SUITES)}\n")
-
-
-def without_torch(platform: str) -> str:
-    """Why PyTorch cannot be measured on JAX's platform, or ""."""
-    if importlib.util.find_spec("torch") is None:
-        return "it is not installed: pip install 'jaxconv[benchmarks]'"
-    from .by_torch import device_on
-
-    return "" if device_on(platform) else f"JAX runs on {platform}, and the PyTorch installed here does not"
+            raise UsageError(f"there is no suite {name!r}; there are {', '.join(SUITES)}")
 
 
 def _names(options: argparse.Namespace) -> str:
     return "; ".join(f"{name} has {', '.join(suite(name, 1))}" for name in options.suite)
 
 
-def positive(text: str) -> int:
-    """An option that counts something."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be positive, got {value}")
-    return value
+COMMAND = Command(
+    "every algorithm, lax and PyTorch on the layers of real networks", ("matplotlib", "rich"), add_options, run
+)
