@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+TESTS ?= tests
 
 .PHONY: demo bench test test-deep test-tpu notebooks lint docs docs-serve clean
 
@@ -12,10 +13,10 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python -m jaxconv bench --out benchmarks/core.json --markdown benchmarks/core.md --charts benchmarks/charts
 
 test: $(VENV)/.tests
-	$(BIN)/python -m pytest -n auto --maxprocesses=8
+	$(BIN)/python -m pytest -n auto --maxprocesses=8 $(TESTS)
 
 test-deep: $(VENV)/.tests
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --maxprocesses=8
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --maxprocesses=8 $(TESTS)
 
 # XLA's compiler for TPUs, which needs none. In an environment of its own: with the compiler there JAX looks for a TPU.
 test-tpu:
