@@ -40,9 +40,11 @@ def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) ->
     """`f` with its convolution done by the named algorithm. CannotError where that would fall back to another one."""
     replaced = accelerate(f, algorithm=name)
     equations = [eqn for eqn in jax.make_jaxpr(replaced)(*structs).eqns if eqn.primitive.name == "jaxconv"]
-    assert len(equations) == 1 and equations[0].params["request"].algorithm == name
+    request = equations[0].params["request"]
+    assert len(equations) == 1 and request.algorithm == name
     lhs, rhs = (var.aval for var in equations[0].invars)
-    if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params)):
+    geometry = Geometry.from_params(lhs, rhs, equations[0].params)
+    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.max_workspace_bytes):
         raise CannotError(reason)
     return replaced
 

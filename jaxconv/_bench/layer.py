@@ -3,6 +3,8 @@
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 LAYOUTS = ("NHWC", "NCHW")  # channels last and channels first, whatever the number of spatial axes
 
 
@@ -59,6 +61,15 @@ class Layer(NamedTuple):
         positions = prod(self.spatial if self.up else self.out_spatial)
         taps = self.kernel ** len(self.spatial)
         return self.images * positions * taps * self.inputs // self.groups * self.outputs
+
+    @property
+    def products(self) -> int:
+        """Multiply-adds in each direction, those with padding and those with gaps left out: what has to be done."""
+        low, up, per_axis = self.padded[0], self.up or 1, []
+        for size, count in zip(self.spatial, self.out_spatial, strict=True):
+            at = self.stride * np.arange(count)[:, None] + self.dilation * np.arange(self.kernel) - low
+            per_axis.append(int(((at >= 0) & (at < (size - 1) * up + 1) & (at % up == 0)).sum()))
+        return self.images * prod(per_axis) * self.inputs // self.groups * self.outputs
 
     def numbers(self, layout: str = "NHWC") -> tuple[str, str, str]:
         """Dimension numbers of lhs, rhs and the result."""

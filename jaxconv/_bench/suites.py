@@ -25,7 +25,25 @@ CORE = {
     "RepLK depthwise": Layer(4, 64, (64, 64), 64, 31, padding=15, groups=64),
     "large kernel": Layer(2, 16, (128, 128), 16, 15, padding=7),
 }
-FIXED = {"core": CORE}  # suites whose layers have batch sizes of their own
+# One layer of each kind, for what takes too long to do with all: dense, of one tap, strided, depthwise, grouped, dilated,
+# in one and in three dimensions, transposed, of many taps.
+KINDS = {
+    name: CORE[name]
+    for name in (
+        "ResNet-50 3b",
+        "ResNet-50 2c",
+        "ResNet-50 3a",
+        "MobileNetV2 depthwise",
+        "ConvNeXt depthwise",
+        "ResNeXt",
+        "DeepLab",
+        "WaveNet",
+        "3-D U-Net",
+        "large kernel",
+        "RepLK depthwise",
+    )
+} | {"DCGAN transposed": Layer(8, 256, (8, 8), 128, 4, padding=1, up=2)}
+FIXED = {"core": CORE, "kinds": KINDS}  # suites whose layers have batch sizes of their own
 
 
 def suite(name: str, batch: int = 8) -> dict[str, Layer]:

@@ -1,0 +1,94 @@
+"""Every algorithm compiled for a TPU, ahead of time and without one: XLA's own estimates beside those of lax.
+
+    python -m benchmarks.ahead_of_time [--layer PART] [--direction NAME] [--dtype NAME] [--algorithm NAME]
+
+from the root of the repository, with the compiler installed: pip install -e '.[tpu]'. Nothing is run, so nothing is
+measured: what comes out is whether each program compiles, and what XLA expects of it.
+
+The results are written after each program. The same command goes on where it was interrupted. Programs of other code or
+versions are not mixed: --out another file, or --fresh.
+"""
+
+import argparse
+import importlib.util
+import platform
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxconv._algorithms import ALGORITHMS
+from jaxconv._bench.command import jobs
+from jaxconv._bench.environment import commit, source
+from jaxconv._bench.job import DIRECTIONS
+from jaxconv._bench.report import show, write_markdown
+from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
+from jaxconv._machine import version
+
+from .report import EXPLANATION, TITLE, failed, sheets
+from .run import BOUNDS, compile_all
+
+OUT = Path(__file__).parent.with_suffix(".json")
+DTYPES = ("float32", "bfloat16")
+BACKENDS = ("lax", *(name for name in ALGORITHMS if name != "xla"))  # which is lax's own program
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compile and report. Returns 0, or 1 if a program does not compile, or 130 if interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ahead_of_time",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--layer", action="append", metavar="PART", help="only layers with this in their name")
+    parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all; several for several")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="the same")
+    parser.add_argument("--algorithm", action="append", choices=BACKENDS[1:], help="the same")
+    parser.add_argument("--out", type=Path, default=OUT, help="results (benchmarks/ahead_of_time.json)")
+    parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
+    parser.add_argument("--report-only", action="store_true", help="compile nothing")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    options = parser.parse_args(arguments)
+    options.suite, options.batch, options.layout, options.dtype = ["kinds"], None, None, options.dtype or list(DTYPES)
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=180)
+    try:
+        results = load(options.out) if options.report_only else _compile(options, parser, console)
+    except ResultsError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. {options.out} has what was compiled: the same command goes on from there.")
+        return 130
+    rows = list(results.rows.values())
+    made = sheets(rows)
+    show(console, made, EXPLANATION)
+    if options.markdown:
+        write_markdown(options.markdown, results.header, made, TITLE, EXPLANATION, "Compiled")
+    return int(bool(failed(rows)))
+
+
+def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, console: Console) -> Results:
+    if importlib.util.find_spec("libtpu") is None:
+        parser.exit(2, f"{parser.prog}: it needs the compiler, libtpu: pip install 'jaxconv[tpu]'\n")
+    chosen = jobs(options)
+    if not chosen:
+        parser.exit(2, f"{parser.prog}: no layer has {' or '.join(map(repr, options.layer))} in its name\n")
+    results = open_or_resume(options.out, header(), options.fresh)
+    backends = [name for name in BACKENDS if name == "lax" or name in (options.algorithm or BACKENDS)]
+    compile_all(chosen, backends, results, console)
+    return results
+
+
+def header() -> dict[str, Any]:
+    """What the programs depend on."""
+    from .programs import TOPOLOGY
+
+    versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu")}
+    conditions = {"commit": commit(), "source": source(), **versions, "python": platform.python_version()}
+    return {"environment": conditions, "settings": {"target": TOPOLOGY, "bounds": list(BOUNDS.values())}}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

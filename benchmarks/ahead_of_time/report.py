@@ -1,0 +1,3 @@
+TITLE=EXPLANATION=""
+def failed(rows): return []
+def sheets(rows): return []
