@@ -1,1 +1,1 @@
-"""Functions with the field's usual names, each of them one or more calls of `conv_general_dilated`."""
+"""Functions with the field's usual names: calls of `conv_general_dilated`, or what goes with it."""
