@@ -29,3 +29,4 @@ from ._install import uninstall as uninstall
 from ._plan import Plan as Plan
 from ._plan import PlanError as PlanError
 from ._settings import policy as policy
+from ._sharding.halo import halo_exchange as halo_exchange

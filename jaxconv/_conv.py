@@ -15,6 +15,8 @@ from ._primitive import PARAMETERS, ours
 from ._rewrite import rewrite
 from ._select import check_request
 from ._settings import Request, changed
+from ._sharding.halo import AxisName
+from ._sharding.spatial import convolve_spatial_shard
 
 F = TypeVar("F", bound=Callable)
 
@@ -36,10 +38,11 @@ def conv_general_dilated(
     algorithm: str | None = None,
     accuracy: str | None = None,
     max_workspace_bytes: int | None = None,
+    spatial_axis_name: Sequence[AxisName | None] | None = None,
 ) -> jax.Array:
     """N-dimensional convolution: `lax.conv_general_dilated` with a choice of algorithm.
 
-    All arguments but the last three mean what they mean to `lax.conv_general_dilated`, and wrong ones raise the same
+    All arguments but the last four mean what they mean to `lax.conv_general_dilated`, and wrong ones raise the same
     errors.
 
     Args:
@@ -59,13 +62,16 @@ def conv_general_dilated(
         fastest, for the convolution and for each of its derivatives and batched forms by itself. A named one is used
         for all of those, or "xla" where it cannot do them, whatever the accuracy.
       accuracy, max_workspace_bytes: as in `policy`, for the choice; the second binds a named algorithm, too.
+      spatial_axis_name: inside `jax.shard_map`, for each of the n spatial axes None or the mesh axis (or a tuple of
+        them) that it is split over. lhs is then one shard, and so is the result; `padding` and the rest are about the
+        whole image. What a shard needs of its neighbours' rows it gets from them, as by `halo_exchange`.
 
     Returns:
       The convolution, with the shape and dtype that lax gives it.
 
     Raises:
       ValueError: for an unknown algorithm, for one that cannot do this convolution, and for strides or dilations that
-        are not positive.
+        are not positive, and for results that `spatial_axis_name` cannot share out evenly.
       TypeError, ValueError: whatever `lax.conv_general_dilated` raises for the same arguments.
 
     >>> import jax.numpy as jnp, jaxconv
@@ -90,6 +96,8 @@ def conv_general_dilated(
         "out_sharding": out_sharding,
         "request": request,
     }
+    if spatial_axis_name is not None:
+        return convolve_spatial_shard(_convolve, lhs, rhs, spatial_axis_name, arguments)
     if isinstance(lhs, Tracer) or isinstance(rhs, Tracer):
         return _convolve(lhs, rhs, **arguments)
     try:

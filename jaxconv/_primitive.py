@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax._src.dispatch import prim_requires_devices_during_lowering  # JAX has no public name for it
 from jax.core import ShapedArray
 from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
@@ -27,6 +28,7 @@ from ._geometry import Geometry
 from ._rewrite import Rule, rewrite
 from ._select import check_request, choose
 from ._settings import Request
+from ._sharding.partition import partitioned
 
 PARAMETERS = (
     "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
@@ -85,15 +87,46 @@ def _lower(context, lhs, rhs, *, request, **params):
     target = "cuda" if "cuda" in platforms else platform
     if lax_rules:
         context = _with_lax_rule(context, platform)
+    if _is_shared_out(context, geometry):
+        compute = _partitioned(request, geometry, params)
+        context = _untyped(context)
+        return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
     name = choose(request, geometry, target).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
         compute = partial(lax_conv_p.bind, **params)
     else:
         compute = _computed_by(name, geometry, request.settings.max_workspace_bytes)
-        # How arrays are sharded, and over which manual axes they vary, is settled: types that carry it would only keep
-        # the algorithm from mixing them with arrays it makes.
-        context = context.replace(avals_in=[ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in])
+        context = _untyped(context)
     return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
+
+
+def _untyped(context: Any) -> Any:
+    """The context without the shardings of arrays, and the manual axes they vary over, in their types.
+
+    That is settled: types that carry it would only keep algorithms from mixing these arrays with those they make.
+    """
+    return context.replace(avals_in=[ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in])
+
+
+def _is_shared_out(context: Any, geometry: Geometry) -> bool:
+    """Whether XLA may share out the convolution among devices, in a way that is ours to say.
+
+    It is not where every mesh axis is manual, which makes the arrays a device's own, nor in a program that another
+    process is to compile (exported), which could not ask this one.
+    """
+    module = context.module_context
+    devices = getattr(module.axis_context, "num_devices", 1)  # those of manual axes have no such attribute
+    exported = module.lowering_parameters.for_export
+    return devices > 1 and not exported and not geometry.is_symbolic and not geometry.is_empty
+
+
+def _partitioned(request: Request, geometry: Geometry, params: dict[str, Any]) -> Callable[..., jax.Array]:
+    plan = request.settings.plan
+    choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []
+    identity = f"{request} {sorted(choices)}"
+    return partitioned(
+        lambda lhs, rhs, params: conv_p.bind(lhs, rhs, request=request, **params), geometry, params, identity
+    )
 
 
 # Platform (None: all others) -> the rule by which lax lowers its convolution, once `lower_lax_by` has replaced it.
@@ -107,6 +140,7 @@ def lower_lax_by(make_request: Callable[[], Request] | None) -> None:
         tables = {None: mlir._lowerings, **mlir._platform_specific_lowerings}
         rules = {platform: table[lax_conv_p].rule for platform, table in tables.items() if lax_conv_p in table}
         lax_rules.update(rules)
+    prim_requires_devices_during_lowering.add(lax_conv_p)
     for platform, rule in lax_rules.items():
         mlir.register_lowering(lax_conv_p, partial(_lower_lax, make_request) if make_request else rule, platform)
 
@@ -166,6 +200,7 @@ def _batch(operands, axes, *, request, **params):
     return rewrite(batched, ours(request))(*operands), 0
 
 
+prim_requires_devices_during_lowering.add(conv_p)  # which it is to be shared out among
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batch
 for platform in (None, "cpu", "gpu"):  # each by itself, as lax's own: the choice depends on it

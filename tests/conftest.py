@@ -2,7 +2,7 @@
 
 64-bit types are on, because the reference is float64; what needs them off says so.
 
-Four virtual devices are there for the tests that share work out."""
+Eight virtual devices are there for the tests that share work out."""
 
 import os
 
@@ -11,7 +11,7 @@ import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 
 # A compile costs far more than a convolution of test size, so examples are few and deadlines are off.
 hypothesis.settings.register_profile("quick", max_examples=15, deadline=None, derandomize=True)

@@ -1,0 +1,86 @@
+"""The convolution of one shard, given which mesh axes share out which factor."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._geometry import Geometry
+from .factors import Axes, is_summed
+from .halo import fetch, only_real, pick, place_in_zeros
+from .windows import Window, window
+
+
+def window_of(geometry: Geometry, factor: str, shards: int) -> Window:
+    """What a shard does along a spatial axis that is shared out, by positions ("p0") or by taps ("t0")."""
+    axis = int(factor[1:])
+    shared, summed = geometry.out_spatial[axis], geometry.kernel[axis]
+    step, gap = geometry.strides[axis], geometry.rhs_dilation[axis]
+    if factor.startswith("t"):
+        shared, summed, step, gap = summed, shared, gap, step
+    dilation, (low, _) = geometry.lhs_dilation[axis], geometry.padding[axis]
+    return window(geometry.spatial[axis], shared, shards, step, gap * (summed - 1), dilation, low)
+
+
+def convolve_shard(
+    convolve: Callable[..., jax.Array],
+    lhs: jax.Array,
+    rhs: jax.Array,
+    geometry: Geometry,
+    params: dict[str, Any],
+    axes: dict[str, Axes],
+    mesh: dict[str, int],
+) -> jax.Array:
+    """This shard's part of the convolution.
+
+    Rows of neighbours are fetched along axes whose positions or taps are shared out; the parts of sums are added up
+    over all mesh axes at once.
+
+    Args:
+      convolve: (lhs, rhs, parameters of lax's convolution) -> out.
+      lhs, rhs: shards; the last ones may hold anything beyond what is real.
+      geometry: the whole convolution.
+      params: the same as lax's parameters.
+      axes: factor -> mesh axes.
+      mesh: sizes of the mesh axes.
+    """
+    numbers = geometry.dimension_numbers
+    padding = list(geometry.padding)
+    shared = {factor: prod(mesh[name] for name in names) for factor, names in axes.items() if names}
+    cuts = []
+    for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
+        axis = int(factor[1:])
+        names, image, kernel = axes[factor], numbers.lhs_spec[2 + axis], numbers.rhs_spec[2 + axis]
+        part = window_of(geometry, factor, shared[factor])
+        lhs = fetch(only_real(lhs, names, image, geometry.spatial[axis]), names, image, part)
+        padding[axis] = part.padding
+        if factor.startswith("t"):
+            rhs = only_real(rhs, names, kernel, geometry.kernel[axis])
+            rhs = place_in_zeros(rhs, names, kernel, part.skips, part.positions)
+        elif part.positions > part.share:
+            cuts.append((names, numbers.out_spec[2 + axis], part))
+    if "c" in shared and geometry.in_channels % shared["c"]:  # a group has them for itself: see `divide`
+        lhs = only_real(lhs, axes["c"], numbers.lhs_spec[1], geometry.in_channels)
+        rhs = only_real(rhs, axes["c"], numbers.rhs_spec[1], geometry.in_channels)
+
+    groups = -(-geometry.groups // shared.get("g", 1))
+    params = {
+        **params,
+        "padding": tuple(padding),
+        "feature_group_count": 1 if geometry.batch_grouped else groups,
+        "batch_group_count": groups if geometry.batch_grouped else 1,
+        "out_sharding": None,
+    }
+    summed = tuple(name for factor in shared if is_summed(factor) for name in axes[factor])
+    if summed and jnp.issubdtype(geometry.out_dtype, np.inexact):  # parts of a sum are rounded once, together
+        params["preferred_element_type"] = geometry.accumulator
+    out = convolve(lhs, rhs, params)
+    for names, axis, part in cuts:
+        out = pick(out, names, axis, part.skips, part.share)
+    if summed:
+        out = lax.psum(out.astype(geometry.accumulator), summed).astype(geometry.out_dtype)
+    return out
