@@ -1,5 +1,6 @@
 """Collectives read in the text of compiled programs."""
 
+import json
 import subprocess
 import sys
 
@@ -103,6 +104,15 @@ def test_the_device_that_sends_most():
     assert [one.sources for one in collectives(hlo)] == [(0, 1), (2, 1), (), (2,)]
 
 
+@pytest.mark.parametrize(
+    "axes, participants",
+    [("{'x'}", 4), ("{'y','x'}", 24), ("{'x':(2)2}", 2), ("{'y', 'x':(1)2}", 12), ("{}", 1)],
+)
+def test_groups_along_axes_of_a_mesh(axes, participants):
+    line = f"%a = f32[6] all-reduce(%x), replica_groups=mesh['x'=4,'y'=6] {axes}, to_apply=%add"
+    assert collectives(MODULE + line)[0].participants == participants
+
+
 def test_alone():
     hlo = "HloModule f\n  %a = f32[2]{0} all-reduce(%x), replica_groups={}, to_apply=%add\n"
     assert traffic(hlo) == {"all-reduce": Traffic(1, 8, 0)}
@@ -134,6 +144,7 @@ def test_what_is_not_understood_is_said(line, words):
 
 
 PROGRAM = """
+import json
 import jax, jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
@@ -150,7 +161,7 @@ def each(x):  # [2, 4]
 
 f = jax.shard_map(each, mesh=mesh, in_specs=P("x"), out_specs=P("x"), check_vma=False)
 found = traffic(jax.jit(f).lower(jax.ShapeDtypeStruct((8, 4), "float32")).compile().as_text())
-print({kind: tuple(one) for kind, one in found.items()})
+print(json.dumps(found))
 """
 
 
@@ -160,10 +171,10 @@ def test_a_program_of_xla():
     code = f"import os; os.environ.update({flags})\n{PROGRAM}"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert eval(run.stdout) == {
-        "all-gather": (1, 128, 96),
-        "all-reduce": (1, 32, 48),
-        "all-to-all": (1, 32, 24),
-        "collective-permute": (1, 32, 32),
-        "reduce-scatter": (1, 32, 96),
+    assert json.loads(run.stdout) == {
+        "all-gather": [1, 128, 96],
+        "all-reduce": [1, 32, 48],
+        "all-to-all": [1, 32, 24],
+        "collective-permute": [1, 32, 32],
+        "reduce-scatter": [1, 32, 96],
     }

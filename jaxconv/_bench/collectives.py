@@ -27,7 +27,10 @@ INSTRUCTION = re.compile(
 COMMENT = re.compile(r"/\*.*?\*/")
 ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 PAIRS = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}")
-GROUPS = re.compile(r"replica_groups=(?:\{(\{[\d,{}]*\})?\}|\[\d+,(\d+)\]<=)")
+GROUPS = re.compile(r"replica_groups=(?:\{(\{[\d,{}]*\})?\}|\[\d+,(\d+)\]<=|mesh\[(.*?)\][^{]*\{(.*?)\})")
+AXIS = re.compile(
+    r"""['"]?([\w.-]+)['"]?(?::\(\d+\)(\d+))?(?:=(\d+))?"""
+)  # 'name'=size of a mesh; a part: 'name':(first)size
 DEVICES = re.compile(r"^HloModule .*$", re.MULTILINE)
 
 
@@ -62,7 +65,7 @@ class Traffic(NamedTuple):
     """All instructions of a kind: how many, bytes of their results on one device, and bytes that the device which
     sends most of them sends."""
 
-    count: int
+    instructions: int
     bytes: int
     sent: int
 
@@ -135,6 +138,9 @@ def _participants(line: str, hlo: str) -> int:
         raise ValueError(f"replica_groups written in an unknown way: {line.strip()[:200]}")
     if written[2]:
         return int(written[2])
+    if written[3]:  # along some axes of a mesh, or parts of axes
+        sizes = {name: size for name, _, size in AXIS.findall(written[3])}
+        return prod(int(part or sizes[name]) for name, part, _ in AXIS.findall(written[4]))
     if written[1]:
         return max(len(re.findall(r"\d+", group)) for group in re.findall(r"\{([\d,]+)\}", written[1]))
     header = DEVICES.search(hlo)  # no group is all devices
