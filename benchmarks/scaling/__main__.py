@@ -1,0 +1,89 @@
+"""Training steps of U-Nets on large images, compiled for slices of TPU v5e, ahead of time and without any.
+
+    python -m benchmarks.scaling [--network PART] [--slice NAME] [--contestant NAME] [--markdown FILE]
+
+from the root of the repository, with the compiler installed: pip install -e '.[tpu]'. Images of 2048x2048 and volumes
+of 256^3 are shared out among the chips along two of their axes. Nothing is run, so nothing is measured: what comes out
+is the memory that a chip needs, what chips send each other, what XLA expects of it, and a model of it for more chips.
+
+The results are written after each program. The same command goes on where it was interrupted. Programs of other code or
+versions are not mixed: --out another file, or --fresh.
+"""
+
+import argparse
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.ahead_of_time.__main__ import header as conditions
+from jaxconv._bench.report import show, write_markdown
+from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
+
+from .layouts import KIND, SLICES, layouts
+from .networks import NETWORKS
+from .report import EXPLANATION, TITLE, failed, sheets
+from .run import CONTESTANTS, Program, compile_all
+
+OUT = Path(__file__).parent.with_suffix(".json")
+EFFORT = -1.0  # at which programs compile in a third of the time, and send the same
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compile and report. Returns 0, or 1 if a program does not compile, or 130 if interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", action="append", metavar="PART", help="only networks with this in their name")
+    parser.add_argument("--slice", action="append", choices=SLICES, help="default all; several for several")
+    parser.add_argument("--contestant", action="append", choices=CONTESTANTS, help="the same")
+    parser.add_argument("--effort", type=float, default=EFFORT, help="of the compiler, -1 to 1 (%(default)s)")
+    parser.add_argument("--out", type=Path, default=OUT, help="results (benchmarks/scaling.json)")
+    parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
+    parser.add_argument("--report-only", action="store_true", help="compile nothing")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    options = parser.parse_args(arguments)
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=180)
+    try:
+        results = load(options.out) if options.report_only else _compile(options, parser, console)
+    except ResultsError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        console.print(f"Interrupted. {options.out} has what was compiled: the same command goes on from there.")
+        return 130
+    rows = list(results.rows.values())
+    made = sheets(rows)
+    show(console, made, EXPLANATION)
+    if options.markdown:
+        write_markdown(options.markdown, results.header, made, TITLE, EXPLANATION, "Compiled")
+    return int(bool(failed(rows)))
+
+
+def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, console: Console) -> Results:
+    if importlib.util.find_spec("libtpu") is None:
+        parser.exit(2, f"{parser.prog}: it needs the compiler, libtpu: pip install 'jaxconv[tpu]'\n")
+    networks = [name for name in NETWORKS if any(part in name for part in options.network or [""])]
+    if not networks:
+        parser.exit(2, f"{parser.prog}: no network has {' or '.join(map(repr, options.network))} in its name\n")
+    slices = [name for name in SLICES if name in (options.slice or SLICES)]
+    programs = [Program(name, slice_, layout) for slice_ in slices for name in networks for layout in layouts(slice_)]
+    results = open_or_resume(options.out, header(), options.fresh)
+    compile_all(
+        programs, [name for name in CONTESTANTS if name in (options.contestant or CONTESTANTS)], results, console
+    )
+    return results
+
+
+def header() -> dict[str, Any]:
+    """What the programs depend on."""
+    from .programs import KIND
+
+    return {**conditions(), "settings": {"target": KIND}}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

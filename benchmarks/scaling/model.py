@@ -1,0 +1,110 @@
+r"""What chips send each other in a training step, from geometry alone: surface against volume.
+
+Let an image have `size` rows along an axis that s chips share, so `own = size / s` each, and let a convolution dilate
+it `up` times, pad it by (low, high) and take `kernel` taps at every `stride`-th position, where stride times its
+results is size times up. The results of shard j begin at the position stride t = j own up of the padded image and end
+before (j + 1) own up; they meet the rows i with
+
+    j own up - low  <=  i up  <=  (j + 1) own up - stride + kernel - 1 - low,
+
+so of the shard before its last floor(low / up) rows, and of the shard after its first
+max(0, floor((kernel - 1 - low - stride) / up) + 1). For 3 taps that is one row on each side, of strides of 2 one on one
+side, and none for transposed convolutions of 2 taps with stride 2 and for 1x1: their windows do not overlap.
+
+A row is the extent of a shard along the other axes, with what was received along those exchanged before, times the
+channels, times two bytes. Forward, every convolution's input goes that way; backward, the cotangents of the rows that
+were received go back, in the other direction, but for the first convolution, whose input is data. Weight gradients
+need no more: the forward pass has kept the rows. So per convolution what is sent is a surface,
+
+    2 (left + right) size^(ndim - 1) / s^(...) channels,
+
+while what is computed is a volume. A chip within the image sends both ways, one at its edge one way.
+
+Weights are on every chip. Their gradients are summed over all n of them: of P parameters of two bytes a ring sends
+2 (n - 1) / n of 2 P bytes from each chip (`jaxconv._bench.collectives`), however the image is shared.
+"""
+
+from itertools import product
+from math import prod
+from typing import NamedTuple
+
+from .layouts import Layout
+from .networks import Convolution, Network, convolutions
+
+WIDTH = 2  # bytes of a bfloat16
+# https://cloud.google.com/tpu/docs/v5e: of a chip 197 TFLOPs in bfloat16, and 400 GBps over its four links in both
+# directions together, so half of that out.
+PEAK = 197e12
+OUT = 200e9
+
+
+class Cost(NamedTuple):
+    """Of a training step, on the chip that sends most. halos, gradients: bytes sent; flops: two for a multiply-add."""
+
+    halos: int
+    gradients: int
+    flops: float
+
+    @property
+    def ratio(self) -> float:
+        """Seconds of sending over all links at once by seconds of computing at peak, at the published rates."""
+        return (self.halos + self.gradients) / OUT / (self.flops / PEAK)
+
+
+def cost(network: Network, layout: Layout) -> Cost:
+    """What a chip does in a step.
+
+    Raises:
+      ValueError: where the rows of a level cannot be shared out evenly.
+    """
+    for each in convolutions(network):
+        for shards in layout.space:
+            if each.size % shards or each.results % shards:
+                raise ValueError(f"{each.name} has {each.size} rows, which {shards} chips cannot share evenly")
+    return Cost(_halos(network, layout), gradients(network, layout), _flops(network, layout))
+
+
+def halo(convolution: Convolution) -> tuple[int, int]:
+    """Rows that a shard needs of the one before and of the one after."""
+    low, _ = convolution.padding
+    after = (convolution.kernel - 1 - low - convolution.stride) // convolution.up + 1
+    return low // convolution.up, max(0, after)
+
+
+def gradients(network: Network, layout: Layout) -> int:
+    """Bytes that a chip sends for the sums of the gradients."""
+    count = sum(each.kernel**network.ndim * each.inputs * each.outputs + each.outputs for each in convolutions(network))
+    return 2 * WIDTH * count * (layout.chips - 1) // layout.chips
+
+
+def _halos(network: Network, layout: Layout) -> int:
+    """Bytes that the chip sends which sends most."""
+    forward = [0] * len(layout.space)  # along each axis, to the chip after
+    backward = [0] * len(layout.space)
+    for i, each in enumerate(convolutions(network)):
+        left, right = halo(each)
+        extent = [each.size // shards for shards in layout.space] + [each.size] * (network.ndim - len(layout.space))
+        for axis, shards in enumerate(layout.space):
+            if shards == 1:
+                continue
+            row = prod(extent[:axis] + extent[axis + 1 :]) * each.inputs * WIDTH
+            extent[axis] += left + right
+            for rows, ahead, back in ((left, forward, backward), (right, backward, forward)):
+                ahead[axis] += rows * row
+                back[axis] += rows * row if i else 0  # its cotangents
+    # In one of at most two positions along each axis: at its edges, or, of 3 chips or more, within.
+    sent = [
+        [one + other] if shards > 2 else [one, other]
+        for one, other, shards in zip(forward, backward, layout.space, strict=True)
+    ]
+    return max(map(sum, product(*sent)))
+
+
+def _flops(network: Network, layout: Layout) -> float:
+    """Forward, and twice that backward but for the first convolution, whose input needs no gradient."""
+    total = 0
+    for i, each in enumerate(convolutions(network)):
+        # Taps that meet zeros of a dilated input are not computed.
+        taps = (each.kernel / each.up) ** network.ndim
+        total += 2 * each.results**network.ndim * taps * each.inputs * each.outputs * (3 if i else 2)
+    return total / prod(layout.space)

@@ -1,0 +1,106 @@
+"""Training steps compiled for a slice of TPUs that is not there, and what the compiler says of them."""
+
+import time
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import mesh_utils, topologies
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import jaxconv
+from benchmarks.ahead_of_time.programs import LOOP, device
+from jaxconv._bench.collectives import traffic
+
+from .layouts import KIND, Layout
+from .networks import DTYPE, Network, parameters, training_step
+
+AXES = ("data", "rows", "columns")
+
+
+@cache
+def mesh(slice_: str, layout: Layout) -> Mesh:
+    """The chips of the slice, neighbours in an image being neighbours there.
+
+    Raises:
+      ImportError: without the compiler, the package libtpu.
+    """
+    device()  # what it takes to have one without a TPU
+    chips = topologies.get_topology_desc(f"{KIND}:{slice_}", "tpu").devices
+    shape = (layout.data, *layout.space)
+    if layout.data == 1:
+        arranged = np.array(sorted(chips, key=lambda chip: chip.coords[::-1])).reshape(shape)
+    else:
+        arranged = mesh_utils.create_device_mesh(shape, chips)
+    return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def step(contestant: str, network: Network, where: Mesh) -> Any:
+    """(params, images, labels) -> (params, loss), jitted for the mesh.
+
+    "lax": a program for whole images, which XLA partitions. "jaxconv": the same in `jax.shard_map`, a program for the
+    shards, whose convolutions fetch the rows that they need. Within `jaxconv.accelerate` the first stays as it is: XLA
+    for TPUs asks nobody how to partition, and the algorithm there is lax's own.
+    """
+    images = PartitionSpec(*AXES)
+    if contestant == "lax":
+        taken = training_step(network, lax.conv_general_dilated, jnp.mean)
+    else:
+        spatial = (*AXES[1:], None)[: network.ndim]
+        convolve = partial(jaxconv.conv_general_dilated, spatial_axis_name=spatial)
+        taken = training_step(network, convolve, lambda x: lax.pmean(jnp.mean(x), AXES))
+        none = PartitionSpec()
+        taken = jax.shard_map(taken, mesh=where, in_specs=(none, images, images), out_specs=(none, none))
+    whole = NamedSharding(where, PartitionSpec())
+    return jax.jit(taken, donate_argnums=0, out_shardings=(whole, whole))
+
+
+def operands(network: Network, images: int, where: Mesh) -> tuple[Any, Any, Any]:
+    """Parameters, images and labels, as shapes with shardings."""
+
+    def struct(shape, dtype, *spec):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(where, PartitionSpec(*spec)))
+
+    space = (images, *(network.size,) * network.ndim)
+    params = jax.tree.map(lambda leaf: struct(leaf.shape, leaf.dtype), parameters(network))
+    return params, struct((*space, network.inputs), DTYPE, *AXES), struct(space, "int32", *AXES)
+
+
+def compiled(
+    contestant: str, network: Network, slice_: str, layout: Layout, effort: float = 0.0
+) -> jax.stages.Compiled:
+    """The training step, for the slice; `effort`, from -1 to 1, is how hard the compiler tries to make it fast."""
+    where = mesh(slice_, layout)
+    lowered = step(contestant, network, where).lower(*operands(network, layout.data, where))
+    return lowered.compile(compiler_options={"exec_time_optimization_effort": effort})
+
+
+def estimate(contestant: str, network: Network, slice_: str, layout: Layout, effort: float = 0.0) -> dict[str, Any]:
+    """What XLA counts and predicts for one step on one chip.
+
+    "collectives": kind -> instructions, bytes of their results, bytes sent, as in `jaxconv._bench.collectives`;
+    "memory": bytes of arguments, results (those that take the place of arguments left out), temporaries; "seconds":
+    its prediction; "flops", "bytes" (to and from memory); "loops": how many the program has, whose bodies are counted
+    once; "compiling": seconds of processor time that all of this took.
+    """
+    start = time.process_time()
+    program = compiled(contestant, network, slice_, layout, effort)
+    costs: Any = program.cost_analysis()
+    memory: Any = program.memory_analysis()
+    text = program.as_text() or ""
+    return {
+        "collectives": {kind: found._asdict() for kind, found in traffic(text).items()},
+        "memory": {
+            "arguments": memory.argument_size_in_bytes,
+            "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+        },
+        "seconds": costs["optimal_seconds"],
+        "flops": round(costs["flops"]),
+        "bytes": round(costs["bytes accessed"]),
+        "loops": len(LOOP.findall(text)),
+        "compiling": round(time.process_time() - start, 1),
+    }

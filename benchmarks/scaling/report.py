@@ -1,0 +1,206 @@
+"""Tables of the results, and of the model beside and beyond them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxconv._bench.figures import failures
+from jaxconv._bench.results import Row
+from jaxconv._bench.sheets import Sheet
+
+from .layouts import Layout
+from .model import Cost, cost
+from .networks import NETWORKS
+from .run import in_order, program
+
+TITLE = "Training steps on slices of TPUs, compiled ahead of time"
+EXPLANATION = (
+    "Nothing was run: these are programs that XLA made for TPU v5e, its own estimates, and a model. A step is the "
+    "forward and the backward pass and an update by gradient descent, activations bfloat16, parameters float32. "
+    "layout: images x chips that share one, along its first two axes; there is one image to each such group. lax: the "
+    "program for whole images, partitioned by XLA; within jaxconv.accelerate it is the same program, since XLA for "
+    "TPUs asks nobody how to partition. jaxconv: the same step in jax.shard_map with spatial_axis_name. MiB are per chip; "
+    "temporaries are what the compiler allots beside arguments and results. Sent: bytes of elements that leave the "
+    "chip which sends most; of a collective-permute its operand, where the chip is the source of a pair, of an "
+    "all-reduce of B bytes over n chips 2 B (n - 1) / n, as by a ring, of an all-gather or all-to-all with results of "
+    "B bytes B (n - 1) / n. Each instruction counts once."
+)
+# Slices that no compiler was asked for, on paper: a pod of v5e has 256 chips, so 1024 are four of them.
+PAPER = (
+    Layout(1, (16, 16)),
+    Layout(64, (2, 2)),
+    Layout(4, (16, 16)),
+    Layout(16, (8, 8)),
+    Layout(64, (4, 4)),
+    Layout(256, (2, 2)),
+)
+
+
+def sheets(rows: Sequence[Row]) -> list[Sheet]:
+    """What XLA makes of the programs, what they send, the model against that, and what it says of more chips."""
+    rows = in_order(rows)
+    return [_programs(rows), _sent(rows), _checked(rows), _on_paper()]
+
+
+def failed(rows: Sequence[Row]) -> list[str]:
+    """What does not compile, and why."""
+    return [
+        f"{row['name']}, {program(row).layout} by {name}: {why}" for row in rows for name, why in failures(row).items()
+    ]
+
+
+def compiled(row: Row) -> dict[str, dict[str, Any]]:
+    """Contestant -> what the compiler says of its program, of those that compiled."""
+    return {name: entry for name, entry in row["backends"].items() if "memory" in entry}
+
+
+def doubt(row: Row, name: str) -> str:
+    """Why XLA's estimate of the time is not to be used, or ""."""
+    entry = row["backends"][name]
+    if entry["loops"]:
+        return "a loop, whose body is counted once"
+    if entry["seconds"] <= 0:
+        return "an operation without a price"
+    if entry["flops"] < predicted(row).flops / 2:
+        return "fewer operations than it must have"
+    return ""
+
+
+def predicted(row: Row) -> Cost:
+    """By the model."""
+    return cost(NETWORKS[row["name"]], program(row).layout)
+
+
+def sent(entry: dict[str, Any], kind: str) -> int:
+    """Bytes of that kind."""
+    return entry["collectives"].get(kind, {"sent": 0})["sent"]
+
+
+def differences(rows: Sequence[Row], name: str) -> dict[str, float]:
+    """Kind of collective -> the largest relative difference of what the program sends from what the model says."""
+    found = {"collective-permute": 0.0, "all-reduce": 0.0}
+    for row in rows:
+        if name in compiled(row):
+            expected = predicted(row)
+            for kind, value in (("collective-permute", expected.halos), ("all-reduce", expected.gradients)):
+                apart = abs(sent(row["backends"][name], kind) - value) / value
+                found[kind] = max(found[kind], apart)
+    return found
+
+
+def _programs(rows: Sequence[Row]) -> Sheet:
+    cells = []
+    for row in rows:
+        for name, entry in compiled(row).items():
+            memory = entry["memory"]
+            cells.append(
+                [
+                    *_names(row),
+                    name,
+                    *(_mib(memory[part]) for part in ("arguments", "results", "temporaries")),
+                    _mib(sum(memory.values())),
+                    "-" if doubt(row, name) else f"{entry['seconds'] * 1e3:.1f}",
+                    f"{entry['flops'] / 1e12:.2f}",
+                    f"{entry['bytes'] / 1e9:.1f}",
+                    f"{entry['compiling']:.0f}",
+                ]
+            )
+    notes = [
+        f"Without an estimate: {row['name']}, {program(row).layout} by {name}: {why}."
+        for row in rows
+        for name in compiled(row)
+        if (why := doubt(row, name))
+    ]
+    notes += [f"FAILED: {line}" for line in failed(rows)]
+    columns = ["network", "slice", "layout", "contestant", "arguments MiB", "results MiB", "temporaries MiB", "all MiB"]
+    return Sheet("programs", [*columns, "estimate ms", "Tflop", "GB", "compiling s"], cells, 4, notes)
+
+
+def _sent(rows: Sequence[Row]) -> Sheet:
+    kinds = sorted({kind for row in rows for entry in compiled(row).values() for kind in entry["collectives"]})
+    cells = []
+    for row in rows:
+        for name, entry in compiled(row).items():
+            found = entry["collectives"]
+            cells.append(
+                [
+                    *_names(row),
+                    name,
+                    *(
+                        f"{found[kind]['instructions']}: {_mb(found[kind]['sent'])}" if kind in found else "-"
+                        for kind in kinds
+                    ),
+                    _mb(sum(one["sent"] for one in found.values())),
+                ]
+            )
+    columns = ["network", "slice", "layout", "contestant", *kinds, "sent MB"]
+    return Sheet("collectives: instructions, and MB sent per chip", columns, cells, 4)
+
+
+def _checked(rows: Sequence[Row]) -> Sheet:
+    cells = []
+    for row in rows:
+        expected, entries = predicted(row), compiled(row)
+        permuted = [_mb(sent(entries[name], "collective-permute")) if name in entries else "-" for name in CONTESTED]
+        reduced = [_mb(sent(entries[name], "all-reduce")) if name in entries else "-" for name in CONTESTED]
+        cells.append([*_names(row), _mb(expected.halos), *permuted, _mb(expected.gradients), *reduced])
+    notes = []
+    for name in CONTESTED:
+        if any(name in compiled(row) for row in rows):
+            apart = differences(rows, name)
+            notes.append(
+                f"Largest difference of {name} from the model: collective-permutes {apart['collective-permute']:.2%}, "
+                f"all-reduces {apart['all-reduce']:.2%}."
+            )
+    columns = ["network", "slice", "layout", "halos MB", "jaxconv", "lax", "gradients MB", "jaxconv", "lax"]
+    return Sheet("the model against the programs: MB sent per chip", columns, cells, 3, notes)
+
+
+CONTESTED = ("jaxconv", "lax")
+
+
+def _on_paper() -> Sheet:
+    cells = []
+    for name, network in NETWORKS.items():
+        for layout in sorted(PAPER, key=lambda one: (one.chips, one.data)):
+            found = cost(network, layout)
+            cells.append(
+                [
+                    name,
+                    str(layout.chips),
+                    str(layout),
+                    str(layout.data),
+                    *map(_mb, (found.halos, found.gradients)),
+                    f"{found.flops / 1e12:.2f}",
+                    f"{found.ratio:.3f}",
+                ]
+            )
+    notes = [
+        "On paper: by the model alone, nothing compiled. Seconds of sending by seconds of computing, at the published "
+        "200 GB/s out of a chip over all of its links and 197 Tflop/s (https://cloud.google.com/tpu/docs/v5e); real "
+        "programs reach neither, and may do both at once. A pod has 256 chips: between the four of 1024 the sums of "
+        "gradients cross a slower network, which is not in these figures."
+    ]
+    columns = [
+        "network",
+        "chips",
+        "layout",
+        "images",
+        "halos MB",
+        "gradients MB",
+        "Tflop per chip",
+        "sending by computing",
+    ]
+    return Sheet("on paper, per chip", columns, cells, 3, notes)
+
+
+def _names(row: Row) -> list[str]:
+    found = program(row)
+    return [found.network, found.slice, str(found.layout)]
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.0f}"
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.2f}"
