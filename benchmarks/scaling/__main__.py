@@ -71,18 +71,16 @@ def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, conso
         parser.exit(2, f"{parser.prog}: no network has {' or '.join(map(repr, options.network))} in its name\n")
     slices = [name for name in SLICES if name in (options.slice or SLICES)]
     programs = [Program(name, slice_, layout) for slice_ in slices for name in networks for layout in layouts(slice_)]
-    results = open_or_resume(options.out, header(), options.fresh)
-    compile_all(
-        programs, [name for name in CONTESTANTS if name in (options.contestant or CONTESTANTS)], results, console
-    )
+    programs.sort(key=lambda one: one.layout.data > 1)  # an image over the whole slice first: of most interest
+    contestants = [name for name in CONTESTANTS if name in (options.contestant or CONTESTANTS)]
+    results = open_or_resume(options.out, header(options.effort), options.fresh)
+    compile_all(programs, contestants, options.effort, results, console)
     return results
 
 
-def header() -> dict[str, Any]:
+def header(effort: float) -> dict[str, Any]:
     """What the programs depend on."""
-    from .programs import KIND
-
-    return {**conditions(), "settings": {"target": KIND}}
+    return {**conditions(), "settings": {"target": KIND, "effort": effort}}
 
 
 if __name__ == "__main__":
