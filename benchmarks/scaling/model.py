@@ -29,7 +29,7 @@ from math import prod
 from typing import NamedTuple
 
 from .layouts import Layout
-from .networks import Convolution, Network, convolutions
+from .networks import Network, convolutions
 
 WIDTH = 2  # bytes of a bfloat16
 # https://cloud.google.com/tpu/docs/v5e: of a chip 197 TFLOPs in bfloat16, and 400 GBps over its four links in both
@@ -64,17 +64,15 @@ def cost(network: Network, layout: Layout) -> Cost:
     return Cost(_halos(network, layout), gradients(network, layout), _flops(network, layout))
 
 
-def halo(convolution: Convolution) -> tuple[int, int]:
+def halo(kernel: int, stride: int, up: int, low: int) -> tuple[int, int]:
     """Rows that a shard needs of the one before and of the one after."""
-    low, _ = convolution.padding
-    after = (convolution.kernel - 1 - low - convolution.stride) // convolution.up + 1
-    return low // convolution.up, max(0, after)
+    return low // up, max(0, (kernel - 1 - low - stride) // up + 1)
 
 
 def gradients(network: Network, layout: Layout) -> int:
-    """Bytes that a chip sends for the sums of the gradients."""
+    """Bytes that a chip sends for the sums of the gradients, and for that of the loss, a float32."""
     count = sum(each.kernel**network.ndim * each.inputs * each.outputs + each.outputs for each in convolutions(network))
-    return 2 * WIDTH * count * (layout.chips - 1) // layout.chips
+    return 2 * (WIDTH * count + 4) * (layout.chips - 1) // layout.chips
 
 
 def _halos(network: Network, layout: Layout) -> int:
@@ -82,7 +80,7 @@ def _halos(network: Network, layout: Layout) -> int:
     forward = [0] * len(layout.space)  # along each axis, to the chip after
     backward = [0] * len(layout.space)
     for i, each in enumerate(convolutions(network)):
-        left, right = halo(each)
+        left, right = halo(each.kernel, each.stride, each.up, each.padding[0])
         extent = [each.size // shards for shards in layout.space] + [each.size] * (network.ndim - len(layout.space))
         for axis, shards in enumerate(layout.space):
             if shards == 1:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.experimental import mesh_utils, topologies
+from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
@@ -30,11 +30,9 @@ def mesh(slice_: str, layout: Layout) -> Mesh:
     """
     device()  # what it takes to have one without a TPU
     chips = topologies.get_topology_desc(f"{KIND}:{slice_}", "tpu").devices
-    shape = (layout.data, *layout.space)
-    if layout.data == 1:
-        arranged = np.array(sorted(chips, key=lambda chip: chip.coords[::-1])).reshape(shape)
-    else:
-        arranged = mesh_utils.create_device_mesh(shape, chips)
+    (rows, columns), (high, wide) = map(int, slice_.split("x")), layout.space
+    grid = np.array(sorted(chips, key=lambda chip: chip.coords[::-1]))
+    arranged = grid.reshape(rows // high, high, columns // wide, wide).swapaxes(1, 2).reshape(-1, high, wide)
     return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * 3)
 
 

@@ -19,8 +19,8 @@ EXPLANATION = (
     "layout: images x chips that share one, along its first two axes; there is one image to each such group. lax: the "
     "program for whole images, partitioned by XLA; within jaxconv.accelerate it is the same program, since XLA for "
     "TPUs asks nobody how to partition. jaxconv: the same step in jax.shard_map with spatial_axis_name. MiB are per "
-    "chip; temporaries are what the compiler allots beside arguments and results. Sent: bytes of elements that leave the "
-    "chip which sends most; of a collective-permute its operand, where the chip is the source of a pair, of an "
+    "chip; temporaries are what the compiler allots beside arguments and results. Sent: bytes of elements that leave "
+    "the chip which sends most; of a collective-permute its operand, where the chip is the source of a pair, of an "
     "all-reduce of B bytes over n chips 2 B (n - 1) / n, as by a ring, of an all-gather or all-to-all with results of "
     "B bytes B (n - 1) / n. Each instruction counts once."
 )
