@@ -42,7 +42,9 @@ def convolve_spatial_shard(
     for axis, name in enumerate(spatial_axis_name):
         if name is not None:
             axes[f"p{axis}"] = name if isinstance(name, tuple) else (name,)
-    sizes = {name: lax.axis_size(name) for names in axes.values() for name in names}
+    order = list(jax.sharding.get_abstract_mesh().axis_names)
+    used = [name for names in axes.values() for name in names]
+    sizes = {name: lax.axis_size(name) for name in sorted(used, key=order.index)}
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, arguments["dimension_numbers"])
     shape = list(lhs.shape)
     for factor, names in axes.items():
