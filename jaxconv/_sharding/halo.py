@@ -57,11 +57,17 @@ def halo_exchange(
     if boundary not in ("zeros", "circular"):
         raise ValueError(f"halo_exchange boundary must be 'zeros' or 'circular', got {boundary!r}")
     names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
-    sizes = {name: lax.axis_size(name) for name in names}
-    if len(names) > 1:
-        order = jax.sharding.get_abstract_mesh().axis_names
-        sizes = {name: sizes[name] for name in sorted(names, key=order.index)}
+    sizes = in_mesh_order(names)
     return exchanged(x, names, axis % x.ndim, low, high, sizes, boundary == "circular")
+
+
+def in_mesh_order(names: Sequence[Any]) -> dict[Any, int]:
+    """The sizes of these manual axes, in the order in which the mesh has them."""
+    sizes = {name: lax.axis_size(name) for name in names}
+    if len(sizes) < 2:
+        return sizes
+    order = jax.sharding.get_abstract_mesh().axis_names
+    return {name: sizes[name] for name in sorted(sizes, key=order.index)}
 
 
 def exchanged(

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from .._geometry import Geometry
 from .factors import Axes, divide, factors_of, prime_steps, propagation_rule, spec_of
@@ -66,7 +66,12 @@ def _program_of_a_shard(convolve, geometry, params, mesh, operands, result):
     def sharding(array):
         return NamedSharding(mesh, PartitionSpec(*(names or None for names in spec_of(array, division.axes))))
 
-    shard = partial(convolve_shard, convolve, geometry=geometry, params=params, axes=division.axes, mesh=sizes)
+    local = partial(convolve_shard, convolve, geometry=geometry, params=params, axes=division.axes, mesh=sizes)
+
+    def shard(lhs, rhs):
+        with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):  # of the caller's explicit axes nothing is left here
+            return local(lhs, rhs)
+
     return mesh, shard, sharding(factors.out), (sharding(factors.lhs), sharding(factors.rhs))
 
 
