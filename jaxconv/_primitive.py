@@ -87,7 +87,7 @@ def _lower(context, lhs, rhs, *, request, **params):
     target = "cuda" if "cuda" in platforms else platform
     if lax_rules:
         context = _with_lax_rule(context, platform)
-    if _is_shared_out(context, geometry):
+    if _is_shared_out(context, geometry, platforms):
         compute = _partitioned(request, geometry, params)
         context = _untyped(context)
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
@@ -108,16 +108,18 @@ def _untyped(context: Any) -> Any:
     return context.replace(avals_in=[ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in])
 
 
-def _is_shared_out(context: Any, geometry: Geometry) -> bool:
+def _is_shared_out(context: Any, geometry: Geometry, platforms: tuple[str, ...]) -> bool:
     """Whether XLA may share out the convolution among devices, in a way that is ours to say.
 
     It is not where every mesh axis is manual, which makes the arrays a device's own, nor in a program that another
-    process is to compile (exported), which could not ask this one.
+    process is to compile (exported), which could not ask this one. Nor can XLA's compiler for TPUs ask: libtpu does not
+    have PJRT's extension for it (custom partitioner), and a program that has the question in it does not compile.
     """
     module = context.module_context
     devices = getattr(module.axis_context, "num_devices", 1)  # those of manual axes have no such attribute
     exported = module.lowering_parameters.for_export
-    return devices > 1 and not exported and not geometry.is_symbolic and not geometry.is_empty
+    asks = "tpu" not in platforms
+    return asks and devices > 1 and not exported and not geometry.is_symbolic and not geometry.is_empty
 
 
 def _partitioned(request: Request, geometry: Geometry, params: dict[str, Any]) -> Callable[..., jax.Array]:
