@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxconv
 from jaxconv import _primitive
-from jaxconv._sharding import partition
+from jaxconv._sharding import shard
 from jaxconv.testing import Problem
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -165,6 +165,8 @@ def test_explicit_axes():
         got = jax.jit(jax.grad(f, (0, 1)))(lhs_put, rhs_put)
         assert [jax.typeof(x).sharding.spec for x in got] == [P("x", "y", None, None), P(None, None, None, None)]
         assert collectives(conv, lhs_put, rhs_put) == PERMUTES
+        # Types say it all: XLA need not ask, and so programs may be exported and compiled for TPUs.
+        assert "CustomSPMDPartitioning" not in jax.jit(conv).lower(lhs_put, rhs_put).as_text()
         with pytest.raises(Exception, match="out_sharding") as ours:
             jaxconv.conv_general_dilated(lhs_put, jax.device_put(rhs, P(None, None, None, "x")), **SAME)
         with pytest.raises(type(ours.value)) as theirs:
@@ -337,7 +339,7 @@ def test_programs_of_different_choices_differ():
 
 
 def test_what_cannot_be_shared_out_is_gathered_and_said_once():
-    partition._warn_once.cache_clear()
+    shard._warn.cache_clear()
     lhs, rhs = put(random((8, 6, 6, 12)), None, None, None, "y"), random((3, 3, 2, 12), 1)
 
     def f(lhs, rhs):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -70,6 +70,42 @@ def test_the_compiler_shares_it_out(case):
         warnings.simplefilter("ignore", RuntimeWarning)  # of what is gathered
         report = disagreement(by_the_compiler(*where), problem, checks=["value", "gradient"])
         assert not report, (report, problem, where)
+
+
+def by_types(mesh, lhs_spec, rhs_spec, out_spec):
+    """The same of arrays whose types say how they are sharded, as far as their sizes come out even."""
+
+    def even(spec, shape):
+        split = []
+        for names, size in zip(spec, shape, strict=True):
+            kept = ()
+            for name in names or ():
+                kept += (name,) if size % prod(mesh.shape[each] for each in (*kept, name)) == 0 else ()
+            split.append(kept or None)
+        return P(*split)
+
+    def convolve(lhs, rhs, **arguments):
+        shape = geometry_of(lhs, rhs, **arguments).out_layout.shape
+        with jax.set_mesh(Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Explicit,) * mesh.devices.ndim)):
+            f = jax.jit(partial(jaxconv.conv_general_dilated, **arguments, out_sharding=even(out_spec, shape)))
+            out = f(jax.device_put(lhs, even(lhs_spec, lhs.shape)), jax.device_put(rhs, even(rhs_spec, rhs.shape)))
+            assert out.sharding.spec == even(out_spec, shape)
+        return jax.device_put(out, jax.devices()[0])
+
+    return convolve
+
+
+@given(sharded_problems())
+def test_types_share_it_out(case):
+    problem, mesh, lhs_spec, rhs_spec, out_spec = case
+    rank = len(problem.lhs_shape)
+    operands = (jax.ShapeDtypeStruct(shape, "float64") for shape in (problem.lhs_shape, problem.rhs_shape))
+    assume(not geometry_of(*operands, **problem.arguments).is_empty)  # JAX loses the sharding of empty results
+    specs = [P(*spec, *(None,) * (rank - len(spec))) for spec in (lhs_spec, rhs_spec, out_spec)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        report = disagreement(by_types(mesh, *specs), problem, checks=["value"])
+        assert not report, (report, problem, mesh, specs)
 
 
 def on_shards(mesh, axes):

@@ -12,7 +12,7 @@ otherwise by its positions. An axis of the caller's may hold two factors, groups
 """
 
 from math import gcd, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.experimental.custom_partitioning import ArrayMapping, CompoundFactor, SdyShardingRule
 
@@ -75,12 +75,13 @@ def propagation_rule(factors: Factors) -> SdyShardingRule:
     arrays = factors.lhs, factors.rhs, factors.out
     used = list(dict.fromkeys(name for array in arrays for axis in array for name in axis))  # in Shardy's order
     whole = {axis[0] for array in arrays for axis in array if len(axis) == 1}
+    sizes: dict[str, Any] = {name: factors.sizes[name] for name in used if name not in whole}
     return SdyShardingRule(
         (mapping(factors.lhs), mapping(factors.rhs)),
         (mapping(factors.out),),
         reduction_factors=tuple(filter(is_summed, used)),
         need_replication_factors=tuple(name for name in used if name.startswith(ALONE)),
-        **{name: factors.sizes[name] for name in used if name not in whole},
+        **sizes,
     )
 
 

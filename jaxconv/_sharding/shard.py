@@ -1,6 +1,8 @@
 """The convolution of one shard, given which mesh axes share out which factor."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -87,3 +89,14 @@ def convolve_shard(
     if summed:
         out = lax.psum(out.astype(geometry.accumulator), summed).astype(geometry.out_dtype)
     return out
+
+
+@cache
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def warn_once(geometry: Geometry, refused: Sequence[str]) -> None:
+    """Says what is gathered because it cannot be shared out, in a process once."""
+    for what in refused:
+        _warn(f"jaxconv gathers what it cannot share out, {what}, for the convolution {geometry.describe()}")
