@@ -10,7 +10,7 @@ What was asked for stays a request until the equation is lowered, when grad and 
 be. Lax's own convolutions are lowered in the same way once `lower_lax_by` says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -28,7 +28,8 @@ from ._geometry import Geometry
 from ._rewrite import Rule, rewrite
 from ._select import check_request, choose
 from ._settings import Request
-from ._sharding.partition import partitioned
+from ._sharding.explicit import explicit_mesh, shared_out_by_types
+from ._sharding.partition import shared_out_by_xla
 
 PARAMETERS = (
     "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
@@ -87,9 +88,8 @@ def _lower(context, lhs, rhs, *, request, **params):
     target = "cuda" if "cuda" in platforms else platform
     if lax_rules:
         context = _with_lax_rule(context, platform)
-    if _is_shared_out(context, geometry, platforms):
-        compute = _partitioned(request, geometry, params)
-        context = _untyped(context)
+    if (shared_out := _shared_out(context, geometry, request, params, platforms)) is not None:
+        compute, context = shared_out
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
     name = choose(request, geometry, target).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
@@ -108,27 +108,30 @@ def _untyped(context: Any) -> Any:
     return context.replace(avals_in=[ShapedArray(aval.shape, aval.dtype) for aval in context.avals_in])
 
 
-def _is_shared_out(context: Any, geometry: Geometry, platforms: tuple[str, ...]) -> bool:
-    """Whether XLA may share out the convolution among devices, in a way that is ours to say.
+def _shared_out(
+    context: Any, geometry: Geometry, request: Request, params: dict[str, Any], platforms: Sequence[str]
+) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], Any] | None:
+    """The convolution shared out among devices and the context to lower it in, or None where that is not ours to do.
 
-    It is not where every mesh axis is manual, which makes the arrays a device's own, nor in a program that another
-    process is to compile (exported), which could not ask this one. Nor can XLA's compiler for TPUs ask: libtpu does not
-    have PJRT's extension for it (custom partitioner), and a program that has the question in it does not compile.
+    That is where there is one device, or none but a device's own arrays (manual axes). And where types do not say how
+    arrays are sharded (automatic axes), in programs for those who cannot ask this process: another process, which is to
+    compile an exported program, and XLA for TPUs, as libtpu does not have PJRT's extension for custom partitioners.
     """
-    module = context.module_context
-    devices = getattr(module.axis_context, "num_devices", 1)  # those of manual axes have no such attribute
-    exported = module.lowering_parameters.for_export
-    asks = "tpu" not in platforms
-    return asks and devices > 1 and not exported and not geometry.is_symbolic and not geometry.is_empty
+    module, plan = context.module_context, request.settings.plan
+    devices = getattr(module.axis_context, "num_devices", 1)  # what has manual axes has no such attribute
+    if devices == 1 or geometry.is_symbolic or geometry.is_empty:
+        return None
 
+    def convolve(lhs, rhs, params):
+        return conv_p.bind(lhs, rhs, request=request, **params)
 
-def _partitioned(request: Request, geometry: Geometry, params: dict[str, Any]) -> Callable[..., jax.Array]:
-    plan = request.settings.plan
+    avals = *context.avals_in, *context.avals_out
+    if mesh := explicit_mesh(avals):
+        return shared_out_by_types(convolve, geometry, params, mesh, avals), context
+    if module.lowering_parameters.for_export or "tpu" in platforms:
+        return None
     choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []
-    identity = f"{request} {sorted(choices)}"
-    return partitioned(
-        lambda lhs, rhs, params: conv_p.bind(lhs, rhs, request=request, **params), geometry, params, identity
-    )
+    return shared_out_by_xla(convolve, geometry, params, f"{request} {sorted(choices)}"), _untyped(context)
 
 
 # Platform (None: all others) -> the rule by which lax lowers its convolution, once `lower_lax_by` has replaced it.

@@ -12,7 +12,7 @@ otherwise by its positions. An axis of the caller's may hold two factors, groups
 """
 
 from math import gcd, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.experimental.custom_partitioning import ArrayMapping, CompoundFactor, SdyShardingRule
 
@@ -73,14 +73,15 @@ def propagation_rule(factors: Factors) -> SdyShardingRule:
         return ArrayMapping(*(axis[0] if len(axis) == 1 else CompoundFactor(*axis) for axis in axes))
 
     arrays = factors.lhs, factors.rhs, factors.out
-    used = {name for array in arrays for axis in array for name in axis}
+    used = list(dict.fromkeys(name for array in arrays for axis in array for name in axis))  # in Shardy's order
     whole = {axis[0] for array in arrays for axis in array if len(axis) == 1}
+    sizes: dict[str, Any] = {name: factors.sizes[name] for name in used if name not in whole}
     return SdyShardingRule(
         (mapping(factors.lhs), mapping(factors.rhs)),
         (mapping(factors.out),),
-        reduction_factors=tuple(sorted(filter(is_summed, used))),
-        need_replication_factors=tuple(sorted(name for name in used if name.startswith(ALONE))),
-        **{name: factors.sizes[name] for name in used - whole},
+        reduction_factors=tuple(filter(is_summed, used)),
+        need_replication_factors=tuple(name for name in used if name.startswith(ALONE)),
+        **sizes,
     )
 
 
@@ -100,31 +101,32 @@ def divide(factors: Factors, asked: list[tuple[Array, list[Axes]]], mesh: dict[s
       mesh: sizes of the mesh axes.
     """
     axes: dict[str, Axes] = {}
-    refused: list[str] = []
     for array, split in asked:
         for held, names in zip(array, split, strict=True):
             for factor, share in _by_factor(factors, held, names, mesh).items():
-                if factor not in axes and not {*share} & {name for taken in axes.values() for name in taken}:
+                if factor not in axes and not {*share} & _used(axes):
                     axes[factor] = share
-    # The parts of an axis that holds two factors are consecutive: parts of the first, or of one of the first each.
-    for held in {held for array, _ in asked for held in array if len(held) == 2}:
-        outer, inner = ([prod(mesh[name] for name in axes.get(factor, ())), factors.sizes[factor]] for factor in held)
-        if outer[1] % outer[0]:
-            refused.append(f"{outer[1]} {WORDS[held[0]]} over {outer[0]} devices")
-            axes.pop(held[0], None)
-            outer[0] = 1
-        if inner[0] > 1 and (outer[0] < outer[1] or inner[1] % inner[0]):
-            refused.append(
-                f"{inner[1]} {WORDS[held[1]]} in each of {outer[1]} groups over {outer[0]} x {inner[0]} devices"
-            )
-            del axes[held[1]]
+
+    def shares(factor: str) -> int:
+        return prod(mesh[name] for name in axes.get(factor, ()))
+
+    # The parts of an axis that holds two factors are consecutive: whole ones of the first, or even parts of one.
+    for outer, inner in dict.fromkeys(held for array, _ in asked for held in array if len(held) == 2):
+        if factors.sizes[outer] % shares(outer):
+            del axes[outer]
+        if shares(inner) > 1 and (shares(outer) < factors.sizes[outer] or factors.sizes[inner] % shares(inner)):
+            del axes[inner]
+    refused = []
     for array, split in asked:
         for held, names in zip(array, split, strict=True):
-            lost = [name for name in names if not any(name in axes.get(factor, ()) for factor in held)]
-            if lost and len(held) == 2 and not any(name in taken for taken in axes.values() for name in lost):
-                what = " x ".join(f"{factors.sizes[factor]} {WORDS[factor]}" for factor in held)
-                refused.append(f"{what} over {prod(mesh[name] for name in names)} devices")
-    return Division(axes, sorted({*refused}))
+            if not held[0].startswith(ALONE) and not {*names} <= _used(axes):
+                what = " x ".join(f"{factors.sizes[factor]} {WORDS.get(factor[0])}" for factor in held)
+                refused.append(f"an axis of {what} over {prod(mesh[name] for name in names)} devices")
+    return Division(axes, list(dict.fromkeys(refused)))
+
+
+def _used(axes: dict[str, Axes]) -> set[str]:
+    return {name for names in axes.values() for name in names}
 
 
 def _by_factor(factors: Factors, held: tuple[str, ...], names: Axes, mesh: dict[str, int]) -> dict[str, Axes]:
@@ -141,7 +143,14 @@ def _by_factor(factors: Factors, held: tuple[str, ...], names: Axes, mesh: dict[
     return {factor: share for factor, share in shares.items() if share}
 
 
-WORDS = {"g": "groups", "n": "images", "c": "input channels", "o": "output channels"}
+WORDS = {
+    "g": "groups",
+    "n": "images",
+    "c": "input channels",
+    "o": "output channels",
+    "p": "positions",
+    "t": "taps",
+}
 
 
 def spec_of(array: Array, axes: dict[str, Axes]) -> list[Axes]:

@@ -1,13 +1,16 @@
 """What the shards of an array send each other: the rows next to theirs."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from .factors import Axes
 from .windows import Window
 
 AxisName = Any  # one name of a mesh axis, or a tuple of several: any hashable
@@ -53,72 +56,98 @@ def halo_exchange(
             raise ValueError(f"halo_exchange {name} must be 0 or more, got {rows}")
     if boundary not in ("zeros", "circular"):
         raise ValueError(f"halo_exchange boundary must be 'zeros' or 'circular', got {boundary!r}")
-    axis %= x.ndim
-    circular = boundary == "circular"
-    before = _received(x, axis_name, axis, low, 1, circular)
-    after = _received(x, axis_name, axis, high, -1, circular)
+    names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
+    sizes = in_mesh_order(names)
+    return exchanged(x, names, axis % x.ndim, low, high, sizes, boundary == "circular")
+
+
+def in_mesh_order(names: Sequence[Any]) -> dict[Any, int]:
+    """The sizes of these manual axes, in the order in which the mesh has them."""
+    sizes = {name: lax.axis_size(name) for name in names}
+    if len(sizes) < 2:
+        return sizes
+    order = jax.sharding.get_abstract_mesh().axis_names
+    return {name: sizes[name] for name in sorted(sizes, key=order.index)}
+
+
+def exchanged(
+    x: jax.Array, names: Axes, axis: int, low: int, high: int, mesh: dict[str, int], circular: bool = False
+) -> jax.Array:
+    """`halo_exchange`, given the sizes of mesh axes in the order of the mesh."""
+    before = _received(x, names, axis, low, 1, mesh, circular)
+    after = _received(x, names, axis, high, -1, mesh, circular)
     parts = [*reversed(before), x, *after]
     return jnp.concatenate(parts, axis) if len(parts) > 1 else x
 
 
-def _received(x, axis_name, axis, rows, direction, circular) -> list[jax.Array]:
+def _received(x, names, axis, rows, direction, mesh, circular) -> list[jax.Array]:
     """Rows of the shards on one side, nearest shard first. Direction 1: from those before, their last rows."""
-    shards, own = lax.axis_size(axis_name), x.shape[axis]
+    own = x.shape[axis]
     if rows and not own:
         raise ValueError(f"halo_exchange of an empty shard: {x.shape}, axis {axis}")
+    # Of several axes JAX counts the devices of a message in the order of the mesh, whatever the order of their names.
+    ordered = tuple(name for name in mesh if name in names)
+    sizes = [mesh[name] for name in ordered]
+    devices = np.arange(prod(sizes)).reshape(sizes).transpose([ordered.index(name) for name in names]).ravel().tolist()
+    shards = range(len(devices))
     parts = []
     for hop in range(1, -(-rows // own) + 1 if rows else 1):
         width = min(own, rows - (hop - 1) * own)
-        sent = (
-            lax.slice_in_dim(x, own - width, own, axis=axis)
-            if direction == 1
-            else x[(slice(None),) * axis + (slice(width),)]
-        )
-        targets = [(shard, shard + direction * hop) for shard in range(shards)]
-        if circular:
-            targets = [(source, target % shards) for source, target in targets]
+        sent = lax.slice_in_dim(x, *((own - width, own) if direction == 1 else (0, width)), axis=axis)
+        pairs = [(shard, shard + direction * hop) for shard in shards]
+        pairs = [(source, target % len(shards)) for source, target in pairs if circular or target in shards]
+        if not pairs:  # beyond the array
+            parts.append(jnp.zeros_like(sent))
+        elif all(source == target for source, target in pairs):
+            parts.append(sent)
         else:
-            targets = [(source, target) for source, target in targets if 0 <= target < shards]
-        # To itself alone: no message.
-        alone = all(source == target for source, target in targets)
-        parts.append((sent if targets else jnp.zeros_like(sent)) if alone else lax.ppermute(sent, axis_name, targets))
+            pairs = [(devices[source], devices[target]) for source, target in pairs]
+            parts.append(lax.ppermute(sent, ordered, pairs))
     return parts
 
 
-def fetch(x: jax.Array, axis_name: AxisName, axis: int, window: Window) -> jax.Array:
+def shard_index(names: Axes, mesh: dict[str, int]) -> jax.Array:
+    """Which shard this is."""
+    index = jnp.int32(0)
+    for name in names:
+        index = index * mesh[name] + lax.axis_index(name)
+    return index
+
+
+def fetch(x: jax.Array, names: Axes, axis: int, window: Window, mesh: dict[str, int]) -> jax.Array:
     """The window of this shard: its rows of x and the others' that it needs, zeros where nobody has any."""
-    x = halo_exchange(x, axis_name, axis=axis, low=window.left, high=window.right)
+    x = exchanged(x, names, axis, window.left, window.right, mesh)
     before = max(0, -min(window.starts))
     after = max(0, max(window.starts) + window.rows - x.shape[axis])
     if before or after:
         pads = [(0, 0)] * x.ndim
         pads[axis] = before, after
         x = jnp.pad(x, pads)
-    return pick(x, axis_name, axis, [start + before for start in window.starts], window.rows)
+    return pick(x, shard_index(names, mesh), axis, [start + before for start in window.starts], window.rows)
 
 
-def pick(x: jax.Array, axis_name: AxisName, axis: int, starts: Sequence[int], rows: int) -> jax.Array:
+def pick(x: jax.Array, shard: jax.Array, axis: int, starts: Sequence[int], rows: int) -> jax.Array:
     """So many rows of x from where it says for this shard."""
     if len(set(starts)) == 1:
         return lax.slice_in_dim(x, starts[0], starts[0] + rows, axis=axis)
-    start = jnp.asarray(starts, jnp.int32)[lax.axis_index(axis_name)]
+    start = jnp.asarray(starts, jnp.int32)[shard]
     return lax.dynamic_slice_in_dim(x, start, rows, axis, allow_negative_indices=False)
 
 
-def place_in_zeros(x: jax.Array, axis_name: AxisName, axis: int, starts: Sequence[int], rows: int) -> jax.Array:
+def place_in_zeros(x: jax.Array, shard: jax.Array, axis: int, starts: Sequence[int], rows: int) -> jax.Array:
     """The way back from `pick`: so many rows of zeros with x among them, from where it says for this shard."""
     if max(starts) == 0 and rows == x.shape[axis]:
         return x
     shape = [*x.shape]
     shape[axis] = rows
-    start = jnp.asarray(starts, jnp.int32)[lax.axis_index(axis_name)]
+    start = jnp.asarray(starts, jnp.int32)[shard]
     return lax.dynamic_update_slice_in_dim(jnp.zeros(shape, x.dtype), x, start, axis)
 
 
-def only_real(x: jax.Array, axis_name: AxisName, axis: int, size: int) -> jax.Array:
+def only_real(x: jax.Array, shard: jax.Array, shards: int, axis: int, size: int) -> jax.Array:
     """Zeros for the rows of the last shards that are there to make all shards equal, which hold anything."""
     own = x.shape[axis]
-    if own * lax.axis_size(axis_name) == size:
+    if own * shards == size:
         return x
-    row = lax.axis_index(axis_name) * own + lax.broadcasted_iota(jnp.int32, x.shape, axis)
+    row = shard * own + lax.broadcasted_iota(jnp.int32, x.shape, axis)
     return jnp.where(row < size, x, jnp.zeros_like(x))

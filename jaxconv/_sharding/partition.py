@@ -6,25 +6,24 @@ is a convolution again, whose algorithm is chosen for its own size.
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from .._geometry import Geometry
 from .factors import Axes, divide, factors_of, prime_steps, propagation_rule, spec_of
-from .shard import convolve_shard
+from .shard import convolve_shard, warn_once
 
 
-def partitioned(
+def shared_out_by_xla(
     convolve: Callable[..., jax.Array], geometry: Geometry, params: dict[str, Any], identity: str
-) -> Callable[..., jax.Array]:
-    """(lhs, rhs) -> out that XLA partitions as said above.
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(lhs, rhs) -> out, that XLA shares out as said above.
 
     Args:
       convolve: (lhs, rhs, parameters of lax's convolution) -> out, for any shard.
@@ -60,13 +59,17 @@ def _program_of_a_shard(convolve, geometry, params, mesh, operands, result):
     split = [_read(array, mesh, geometry) for array in arrays]
     lhs, rhs, out = zip((factors.lhs, factors.rhs, factors.out), split, strict=True)
     division = divide(factors, [out, lhs, rhs], sizes)
-    for reason in division.refused:
-        _warn_once(f"{geometry.describe()}: {reason}")
+    warn_once(geometry, division.refused)
 
     def sharding(array):
         return NamedSharding(mesh, PartitionSpec(*(names or None for names in spec_of(array, division.axes))))
 
-    shard = partial(convolve_shard, convolve, geometry=geometry, params=params, axes=division.axes, mesh=sizes)
+    local = partial(convolve_shard, convolve, geometry=geometry, params=params, axes=division.axes, mesh=sizes)
+
+    def shard(lhs, rhs):
+        with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):  # of the caller's explicit axes nothing is left here
+            return local(lhs, rhs)
+
     return mesh, shard, sharding(factors.out), (sharding(factors.lhs), sharding(factors.rhs))
 
 
@@ -103,11 +106,6 @@ def _read(array: Any, mesh: Mesh, geometry: Geometry) -> list[Axes]:
                 expected[..., axis] += step * np.indices(devices.shape)[i]
         split.append(tuple(sorted(steps, key=lambda name: -steps[name])))
     if not np.array_equal(begins, expected):
-        _warn_once(f"{geometry.describe()}: its sharding {array.sharding} does not follow the axes of the mesh")
+        warn_once(geometry, [f"a sharding that does not follow the axes of the mesh: {array.sharding}"])
         return [()] * len(array.shape)
     return split
-
-
-@cache
-def _warn_once(reason: str) -> None:
-    warnings.warn(f"jaxconv gathers what it cannot share out: {reason}", RuntimeWarning, stacklevel=2)

@@ -1,6 +1,8 @@
 """The convolution of one shard, given which mesh axes share out which factor."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -11,7 +13,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .factors import Axes, is_summed
-from .halo import fetch, only_real, pick, place_in_zeros
+from .halo import fetch, only_real, pick, place_in_zeros, shard_index
 from .windows import Window, window
 
 
@@ -46,7 +48,7 @@ def convolve_shard(
       geometry: the whole convolution.
       params: the same as lax's parameters.
       axes: factor -> mesh axes.
-      mesh: sizes of the mesh axes.
+      mesh: sizes of the mesh axes, in the order of the mesh.
     """
     numbers = geometry.dimension_numbers
     padding = list(geometry.padding)
@@ -55,17 +57,20 @@ def convolve_shard(
     for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
         axis = int(factor[1:])
         names, image, kernel = axes[factor], numbers.lhs_spec[2 + axis], numbers.rhs_spec[2 + axis]
-        part = window_of(geometry, factor, shared[factor])
-        lhs = fetch(only_real(lhs, names, image, geometry.spatial[axis]), names, image, part)
+        part, shard = window_of(geometry, factor, shared[factor]), shard_index(names, mesh)
+        lhs = only_real(lhs, shard, shared[factor], image, geometry.spatial[axis])
+        lhs = fetch(lhs, names, image, part, mesh)
         padding[axis] = part.padding
         if factor.startswith("t"):
-            rhs = only_real(rhs, names, kernel, geometry.kernel[axis])
-            rhs = place_in_zeros(rhs, names, kernel, part.skips, part.positions)
+            rhs = only_real(rhs, shard, shared[factor], kernel, geometry.kernel[axis])
+            rhs = place_in_zeros(rhs, shard, kernel, part.skips, part.positions)
         elif part.positions > part.share:
-            cuts.append((names, numbers.out_spec[2 + axis], part))
-    if "c" in shared and geometry.in_channels % shared["c"]:  # a group has them for itself: see `divide`
-        lhs = only_real(lhs, axes["c"], numbers.lhs_spec[1], geometry.in_channels)
-        rhs = only_real(rhs, axes["c"], numbers.rhs_spec[1], geometry.in_channels)
+            cuts.append((shard, numbers.out_spec[2 + axis], part))
+    if "c" in shared:
+        shard = shard_index(axes["c"], mesh)
+        if geometry.in_channels % shared["c"]:  # never where groups share an axis with them: see `divide`
+            lhs = only_real(lhs, shard, shared["c"], numbers.lhs_spec[1], geometry.in_channels)
+            rhs = only_real(rhs, shard, shared["c"], numbers.rhs_spec[1], geometry.in_channels)
 
     groups = -(-geometry.groups // shared.get("g", 1))
     params = {
@@ -79,8 +84,19 @@ def convolve_shard(
     if summed and jnp.issubdtype(geometry.out_dtype, np.inexact):  # parts of a sum are rounded once, together
         params["preferred_element_type"] = geometry.accumulator
     out = convolve(lhs, rhs, params)
-    for names, axis, part in cuts:
-        out = pick(out, names, axis, part.skips, part.share)
+    for shard, axis, part in cuts:
+        out = pick(out, shard, axis, part.skips, part.share)
     if summed:
         out = lax.psum(out.astype(geometry.accumulator), summed).astype(geometry.out_dtype)
     return out
+
+
+@cache
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def warn_once(geometry: Geometry, refused: Sequence[str]) -> None:
+    """Says what is gathered because it cannot be shared out, in a process once."""
+    for what in refused:
+        _warn(f"jaxconv gathers what it cannot share out, {what}, for the convolution {geometry.describe()}")

@@ -10,7 +10,7 @@ from jax import lax
 
 from .._geometry import geometry_of
 from .factors import Axes
-from .halo import AxisName
+from .halo import AxisName, in_mesh_order
 from .shard import convolve_shard
 
 
@@ -42,7 +42,7 @@ def convolve_spatial_shard(
     for axis, name in enumerate(spatial_axis_name):
         if name is not None:
             axes[f"p{axis}"] = name if isinstance(name, tuple) else (name,)
-    sizes = {name: lax.axis_size(name) for names in axes.values() for name in names}
+    sizes = in_mesh_order([name for names in axes.values() for name in names])
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, arguments["dimension_numbers"])
     shape = list(lhs.shape)
     for factor, names in axes.items():

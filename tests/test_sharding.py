@@ -1,0 +1,235 @@
+"""Convolutions of sharded arrays: on any mesh, any axes of lhs and rhs shared out over any of its axes, evenly or not,
+values and gradients are those of one device."""
+
+import warnings
+from functools import partial
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxconv
+from jaxconv._geometry import geometry_of
+from jaxconv._sharding import factors, halo, shard
+from jaxconv._sharding.windows import window
+from jaxconv.testing import Problem, disagreement, problems
+
+MESHES = ((2,), (3,), (4,), (8,), (2, 2), (2, 3), (4, 2), (2, 2, 2))
+wholes = problems(dtypes=("float64",), empty=False, preferred_element_type=False)
+
+
+def mesh_of(sizes, kind=AxisType.Auto):
+    devices = np.array(jax.devices()[: prod(sizes)]).reshape(sizes)
+    return Mesh(devices, ("x", "y", "z")[: len(sizes)], axis_types=(kind,) * len(sizes))
+
+
+@st.composite
+def specs(draw, mesh, rank):
+    """Which mesh axes each axis of an array is split over: some of them, each once, in any order."""
+    split = [()] * rank
+    for name in draw(st.permutations(mesh.axis_names)):
+        axis = draw(st.integers(-1, rank - 1))  # -1: none
+        if axis >= 0:
+            split[axis] += (name,)
+    return P(*(names or None for names in split))
+
+
+@st.composite
+def sharded_problems(draw):
+    problem, mesh = draw(wholes), mesh_of(draw(st.sampled_from(MESHES)))
+    rank = len(problem.lhs_shape)
+    return problem, mesh, draw(specs(mesh, rank)), draw(st.just(P()) | specs(mesh, rank)), draw(specs(mesh, rank))
+
+
+def by_the_compiler(mesh, lhs_spec, rhs_spec, out_spec):
+    """The convolution of arrays that are sharded like that where they come to it and where they leave it."""
+
+    def convolve(lhs, rhs, **arguments):
+        def f(lhs, rhs):
+            lhs = lax.with_sharding_constraint(lhs, NamedSharding(mesh, lhs_spec))
+            rhs = lax.with_sharding_constraint(rhs, NamedSharding(mesh, rhs_spec))
+            out = jaxconv.conv_general_dilated(lhs, rhs, **arguments)
+            return lax.with_sharding_constraint(out, NamedSharding(mesh, out_spec))
+
+        return jax.jit(f)(lhs, rhs)
+
+    return convolve
+
+
+@given(sharded_problems())
+def test_the_compiler_shares_it_out(case):
+    problem, *where = case
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of what is gathered
+        report = disagreement(by_the_compiler(*where), problem, checks=["value", "gradient"])
+        assert not report, (report, problem, where)
+
+
+def by_types(mesh, lhs_spec, rhs_spec, out_spec):
+    """The same of arrays whose types say how they are sharded, as far as their sizes come out even."""
+
+    def even(spec, shape):
+        split = []
+        for names, size in zip(spec, shape, strict=True):
+            kept = ()
+            for name in names or ():
+                kept += (name,) if size % prod(mesh.shape[each] for each in (*kept, name)) == 0 else ()
+            split.append(kept or None)
+        return P(*split)
+
+    def convolve(lhs, rhs, **arguments):
+        shape = geometry_of(lhs, rhs, **arguments).out_layout.shape
+        with jax.set_mesh(Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Explicit,) * mesh.devices.ndim)):
+            f = jax.jit(partial(jaxconv.conv_general_dilated, **arguments, out_sharding=even(out_spec, shape)))
+            out = f(jax.device_put(lhs, even(lhs_spec, lhs.shape)), jax.device_put(rhs, even(rhs_spec, rhs.shape)))
+            assert out.sharding.spec == even(out_spec, shape)
+        return jax.device_put(out, jax.devices()[0])
+
+    return convolve
+
+
+@given(sharded_problems())
+def test_types_share_it_out(case):
+    problem, mesh, lhs_spec, rhs_spec, out_spec = case
+    rank = len(problem.lhs_shape)
+    operands = (jax.ShapeDtypeStruct(shape, "float64") for shape in (problem.lhs_shape, problem.rhs_shape))
+    assume(not geometry_of(*operands, **problem.arguments).is_empty)  # JAX loses the sharding of empty results
+    specs = [P(*spec, *(None,) * (rank - len(spec))) for spec in (lhs_spec, rhs_spec, out_spec)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        report = disagreement(by_types(mesh, *specs), problem, checks=["value"])
+        assert not report, (report, problem, mesh, specs)
+
+
+def on_shards(mesh, axes):
+    """The convolution by `convolve_shard`, of shards that are made equal with NaNs: nothing may depend on these."""
+
+    def convolve(lhs, rhs, **arguments):
+        geometry = geometry_of(lhs, rhs, **arguments)
+        held = factors.factors_of(geometry)
+        asked = [(array, factors.spec_of(array, axes)) for array in (held.out, held.lhs, held.rhs)]
+        possible = factors.divide(held, asked, dict(mesh.shape)).axes
+        lhs_spec, rhs_spec, out_spec = (
+            P(*(names or None for names in factors.spec_of(array, possible)))
+            for array in (held.lhs, held.rhs, held.out)
+        )
+
+        def with_nans(x, spec):
+            shards = [prod(mesh.shape[name] for name in names or ()) for names in spec]
+            pads = [(0, -size % count) for size, count in zip(x.shape, shards, strict=True)]
+            return jnp.pad(x, pads, constant_values=np.nan)
+
+        local = partial(
+            shard.convolve_shard,
+            lambda lhs, rhs, params: jaxconv.conv_general_dilated(lhs, rhs, **params),
+            geometry=geometry,
+            params=geometry.to_params(),
+            axes=possible,
+            mesh=dict(mesh.shape),
+        )
+        f = jax.shard_map(local, mesh=mesh, in_specs=(lhs_spec, rhs_spec), out_specs=out_spec, check_vma=False)
+        out = jax.jit(f)(with_nans(lhs, lhs_spec), with_nans(rhs, rhs_spec))
+        return out[tuple(map(slice, geometry.out_layout.shape))]
+
+    return convolve
+
+
+@st.composite
+def divided_problems(draw):
+    problem, mesh = draw(wholes), mesh_of(draw(st.sampled_from(MESHES)))
+    kinds = ["n", "g", "c", "o", *(f"{kind}{axis}" for kind in "pt" for axis in range(len(problem.window_strides)))]
+    axes = {}
+    for name in draw(st.permutations(mesh.axis_names)):
+        factor = draw(st.sampled_from(kinds))
+        axes[factor] = (*axes.get(factor, ()), name)
+    return problem, mesh, axes
+
+
+@given(divided_problems())
+def test_shards_that_hold_anything_beyond_what_is_real(case):
+    problem, mesh, axes = case
+    report = disagreement(on_shards(mesh, axes), problem, checks=["value"])
+    assert not report, (report, problem, mesh, axes)
+
+
+# Problems that need each part of what a shard does: 1-D, of one channel, over three devices.
+UNEVEN = {
+    "halo": (Problem((1, 1, 9), (1, 1, 3), (1,), "SAME", dtype="float64"), "p0"),
+    "halo wider than a shard": (Problem((1, 1, 6), (1, 1, 5), (1,), "SAME", dtype="float64"), "p0"),
+    "windows that drift": (Problem((1, 1, 10), (1, 1, 4), (1,), "VALID", dtype="float64"), "p0"),
+    "stride": (Problem((1, 1, 11), (1, 1, 3), (2,), "SAME", dtype="float64"), "p0"),
+    "phases": (Problem((1, 1, 5), (1, 1, 3), (1,), ((1, 2),), (3,), dtype="float64"), "p0"),
+    "stride and phases": (Problem((1, 1, 9), (1, 1, 3), (2,), ((1, 3),), (3,), dtype="float64"), "p0"),
+    "taps": (Problem((1, 1, 11), (1, 1, 10), (1,), "VALID", dtype="float64"), "t0"),
+    "taps and phases": (Problem((1, 1, 5), (1, 1, 10), (1,), ((0, 0),), (3,), dtype="float64"), "t0"),
+    "channels": (Problem((1, 4, 3), (1, 4, 1), (1,), "SAME", dtype="float64"), "c"),
+}
+
+
+@pytest.mark.parametrize("kind", UNEVEN)
+def test_each_part_of_what_a_shard_does(kind):
+    problem, factor = UNEVEN[kind]
+    assert not disagreement(on_shards(mesh_of((3,)), {factor: ("x",)}), problem, checks=["value"])
+
+
+def first_rows(x, shard, axis, starts, rows):
+    return x[:, :, starts[0] : starts[0] + rows]
+
+
+def at_the_front(x, shard, axis, starts, rows):
+    return jnp.pad(x, ((0, 0), (0, 0), (0, rows - x.shape[2])))
+
+
+WRONG = [
+    ("channels", shard, "only_real", lambda x, *_: x),
+    ("taps", shard, "only_real", lambda x, *_: x),
+    ("stride and phases", shard, "pick", first_rows),
+    ("taps and phases", shard, "place_in_zeros", at_the_front),
+    ("windows that drift", halo, "pick", first_rows),
+    ("windows that drift", halo, "shard_index", lambda *_: 0),
+    ("halo", halo, "_received", lambda x, names, axis, rows, *_: [jnp.zeros_like(x[:, :, :rows])]),
+    ("halo wider than a shard", halo, "exchanged", lambda x, names, axis, low, high, *_: lax.pad(
+        x, 0.0, [(0, 0, 0), (0, 0, 0), (low, high, 0)]
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "module", "name", "wrong"), WRONG)
+def test_the_checks_find_what_is_wrong(monkeypatch, kind, module, name, wrong):
+    problem, factor = UNEVEN[kind]
+    monkeypatch.setattr(module, name, wrong)
+    assert disagreement(on_shards(mesh_of((3,)), {factor: ("x",)}), problem, checks=["value"])
+
+
+@given(
+    *(st.integers(1, 20), st.integers(1, 20), st.integers(1, 5), st.integers(1, 3)),
+    *(st.integers(0, 8), st.integers(1, 3), st.integers(-6, 8)),
+)
+def test_windows(size, positions, shards, step, reach, dilation, low):
+    """Each shard has the rows that it needs where its convolution looks for them, and receives none for nothing."""
+    part = window(size, positions, shards, step, reach, dilation, low)
+    needed = {"left": 0, "right": 0}
+    for j in range(shards):
+        mine = range(j * part.own, (j + 1) * part.own)
+        received = range(mine.start - part.left, mine.stop + part.right)
+        for position in range(j * part.share, min((j + 1) * part.share, positions)):
+            local = position - (j * part.share - part.skips[j])
+            assert 0 <= local < part.positions
+            for behind in range(reach + 1):
+                row, phase = divmod(step * position + behind - low, dilation)
+                here, local_phase = divmod(step * local + behind - part.padding[0], dilation)
+                there = received.start + part.starts[j] + here  # which row that is
+                if phase or not 0 <= row < size:  # a zero: of the dilation, the padding, or of nobody's row
+                    assert local_phase or not 0 <= here < part.rows or not 0 <= there < size
+                else:
+                    assert not local_phase and there == row and 0 <= here < part.rows and row in received
+                    needed["left"] = max(needed["left"], mine.start - row)
+                    needed["right"] = max(needed["right"], row - mine.stop + 1)
+    assert needed == {"left": part.left, "right": part.right}
