@@ -12,16 +12,20 @@ max(0, floor((kernel - 1 - low - stride) / up) + 1). For 3 taps that is one row 
 side, and none for transposed convolutions of 2 taps with stride 2 and for 1x1: their windows do not overlap.
 
 A row is the extent of a shard along the other axes, with what was received along those exchanged before, times the
-channels, times two bytes. Forward, every convolution's input goes that way; backward, the cotangents of the rows that
-were received go back, in the other direction, but for the first convolution, whose input is data. Weight gradients
-need no more: the forward pass has kept the rows. So per convolution what is sent is a surface,
+channels, times two bytes. Forward, every convolution's input goes that way. Backward, but for the first convolution,
+whose input is data, it depends on who writes the program:
 
-    2 (left + right) size^(ndim - 1) / s^(...) channels,
+    spatial      the cotangents of the rows that were received go back to where these came from
+    accelerate   the gradient of the input is a convolution itself, of the output's cotangent: strides and dilation
+                 exchanged, kernel - 1 - low for low, the output's channels; its halos are fetched as above
 
-while what is computed is a volume. A chip within the image sends both ways, one at its edge one way.
+Weight gradients need no more: the rows of the forward pass are still there. So per convolution what is sent is a
+surface, about (left + right) size^(ndim - 1) / s channels each way, while what is computed is a volume, of size^ndim /
+s^2. A chip within the image sends both ways, one at its edge one way.
 
-Weights are on every chip. Their gradients are summed over all n of them: of P parameters of two bytes a ring sends
-2 (n - 1) / n of 2 P bytes from each chip (`jaxconv._bench.collectives`), however the image is shared.
+Weights are on every chip. Their gradients are summed over all n of them: of B bytes a ring sends 2 (n - 1) / n of B
+from each chip (`jaxconv._bench.collectives`), however the image is shared. They are bfloat16; those of kernels are
+float32 within `accelerate`, which rounds the parts of a sum once, together.
 """
 
 from itertools import product
@@ -51,8 +55,8 @@ class Cost(NamedTuple):
         return (self.halos + self.gradients) / OUT / (self.flops / PEAK)
 
 
-def cost(network: Network, layout: Layout) -> Cost:
-    """What a chip does in a step.
+def cost(network: Network, layout: Layout, contestant: str = "spatial") -> Cost:
+    """What a chip does in a step, of "spatial" or "accelerate".
 
     Raises:
       ValueError: where the rows of a level cannot be shared out evenly.
@@ -61,7 +65,8 @@ def cost(network: Network, layout: Layout) -> Cost:
         for shards in layout.space:
             if each.size % shards or each.results % shards:
                 raise ValueError(f"{each.name} has {each.size} rows, which {shards} chips cannot share evenly")
-    return Cost(_halos(network, layout), gradients(network, layout), _flops(network, layout))
+    accelerated = contestant == "accelerate"
+    return Cost(_halos(network, layout, accelerated), _gradients(network, layout, accelerated), _flops(network, layout))
 
 
 def halo(kernel: int, stride: int, up: int, low: int) -> tuple[int, int]:
@@ -69,33 +74,58 @@ def halo(kernel: int, stride: int, up: int, low: int) -> tuple[int, int]:
     return low // up, max(0, (kernel - 1 - low - stride) // up + 1)
 
 
-def gradients(network: Network, layout: Layout) -> int:
-    """Bytes that a chip sends for the sums of the gradients, and for that of the loss, a float32."""
-    count = sum(each.kernel**network.ndim * each.inputs * each.outputs + each.outputs for each in convolutions(network))
-    return 2 * (WIDTH * count + 4) * (layout.chips - 1) // layout.chips
+class Exchange(NamedTuple):
+    """Rows that every shard receives of the one before and of the one after, of an image of `size` along each axis."""
+
+    left: int
+    right: int
+    size: int
+    channels: int
 
 
-def _halos(network: Network, layout: Layout) -> int:
-    """Bytes that the chip sends which sends most."""
-    forward = [0] * len(layout.space)  # along each axis, to the chip after
-    backward = [0] * len(layout.space)
+def exchanges(network: Network, accelerated: bool) -> list[Exchange]:
+    """Of a step."""
+    found = []
     for i, each in enumerate(convolutions(network)):
-        left, right = halo(each.kernel, each.stride, each.up, each.padding[0])
+        low, _ = each.padding
+        left, right = halo(each.kernel, each.stride, each.up, low)
+        found.append(Exchange(left, right, each.size, each.inputs))
+        if i and accelerated:
+            found.append(
+                Exchange(*halo(each.kernel, each.up, each.stride, each.kernel - 1 - low), each.results, each.outputs)
+            )
+        elif i:
+            found.append(Exchange(right, left, each.size, each.inputs))
+    return found
+
+
+def _halos(network: Network, layout: Layout, accelerated: bool) -> int:
+    """Bytes that the chip sends which sends most."""
+    ahead, back = (
+        [0] * len(layout.space) for _ in range(2)
+    )  # along each axis, to the chip after and to the one before
+    for each in exchanges(network, accelerated):
         extent = [each.size // shards for shards in layout.space] + [each.size] * (network.ndim - len(layout.space))
         for axis, shards in enumerate(layout.space):
-            if shards == 1:
-                continue
-            row = prod(extent[:axis] + extent[axis + 1 :]) * each.inputs * WIDTH
-            extent[axis] += left + right
-            for rows, ahead, back in ((left, forward, backward), (right, backward, forward)):
-                ahead[axis] += rows * row
-                back[axis] += rows * row if i else 0  # its cotangents
-    # In one of at most two positions along each axis: at its edges, or, of 3 chips or more, within.
-    sent = [
-        [one + other] if shards > 2 else [one, other]
-        for one, other, shards in zip(forward, backward, layout.space, strict=True)
+            if shards > 1:
+                row = prod(extent[:axis] + extent[axis + 1 :]) * each.channels * WIDTH
+                ahead[axis] += each.left * row
+                back[axis] += each.right * row
+                extent[axis] += each.left + each.right
+    # Along each axis a chip is within, which takes 3 of them, or at one of the edges.
+    places = [
+        [both[0] + both[1]] if shards > 2 else both for *both, shards in zip(ahead, back, layout.space, strict=True)
     ]
-    return max(map(sum, product(*sent)))
+    return max(map(sum, product(*places)))
+
+
+def _gradients(network: Network, layout: Layout, accelerated: bool) -> int:
+    """Bytes that a chip sends for the sums of the gradients, and for that of the loss, a float32."""
+    table = convolutions(network)
+    kernels = sum(each.kernel**network.ndim * each.inputs * each.outputs for each in table)
+    biases = sum(each.outputs for each in table)
+    total = kernels * (2 * WIDTH if accelerated else WIDTH) + biases * WIDTH + 4
+    return 2 * total * (layout.chips - 1) // layout.chips
 
 
 def _flops(network: Network, layout: Layout) -> float:

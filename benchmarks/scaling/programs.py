@@ -22,37 +22,42 @@ AXES = ("data", "rows", "columns")
 
 
 @cache
-def mesh(slice_: str, layout: Layout) -> Mesh:
-    """The chips of the slice, neighbours in an image being neighbours there.
+def chips(slice_: str, layout: Layout) -> Any:
+    """Those of the slice, [data, rows, columns], neighbours in an image being neighbours there.
 
     Raises:
       ImportError: without the compiler, the package libtpu.
     """
     device()  # what it takes to have one without a TPU
-    chips = topologies.get_topology_desc(f"{KIND}:{slice_}", "tpu").devices
+    found = topologies.get_topology_desc(f"{KIND}:{slice_}", "tpu").devices
     (rows, columns), (high, wide) = map(int, slice_.split("x")), layout.space
-    grid = np.array(sorted(chips, key=lambda chip: chip.coords[::-1]))
-    arranged = grid.reshape(rows // high, high, columns // wide, wide).swapaxes(1, 2).reshape(-1, high, wide)
-    return Mesh(arranged, AXES, axis_types=(AxisType.Auto,) * 3)
+    grid = np.array(sorted(found, key=lambda chip: chip.coords[::-1]))
+    return grid.reshape(rows // high, high, columns // wide, wide).swapaxes(1, 2).reshape(-1, high, wide)
+
+
+def axis_types(contestant: str) -> tuple[AxisType, ...]:
+    """Of the mesh that a contestant's step is for."""
+    return (AxisType.Explicit if contestant == "accelerate" else AxisType.Auto,) * len(AXES)
 
 
 def step(contestant: str, network: Network, where: Mesh) -> Any:
-    """(params, images, labels) -> (params, loss), jitted for the mesh.
+    """(params, images, labels) -> (params, loss), jitted for the mesh, which has `axis_types(contestant)`.
 
-    "lax": a program for whole images, which XLA partitions. "jaxconv": the same in `jax.shard_map`, a program for the
-    shards, whose convolutions fetch the rows that they need. Within `jaxconv.accelerate` the first stays as it is: XLA
-    for TPUs asks nobody how to partition, and the algorithm there is lax's own.
+    "lax": a program for whole images, which XLA partitions. "accelerate": the same within `jaxconv.accelerate`, under
+    explicit axes; under automatic ones it would stay lax's, as XLA for TPUs asks nobody how to partition. "spatial": a
+    program for the shards, in `jax.shard_map`, whose convolutions fetch the rows that they need.
     """
-    images = PartitionSpec(*AXES)
-    if contestant == "lax":
-        taken = training_step(network, lax.conv_general_dilated, jnp.mean)
-    else:
+    images, none = PartitionSpec(*AXES), PartitionSpec()
+    if contestant == "spatial":
         spatial = (*AXES[1:], None)[: network.ndim]
         convolve = partial(jaxconv.conv_general_dilated, spatial_axis_name=spatial)
         taken = training_step(network, convolve, lambda x: lax.pmean(jnp.mean(x), AXES))
-        none = PartitionSpec()
         taken = jax.shard_map(taken, mesh=where, in_specs=(none, images, images), out_specs=(none, none))
-    whole = NamedSharding(where, PartitionSpec())
+    else:
+        taken = training_step(network, lax.conv_general_dilated, jnp.mean)
+        if contestant == "accelerate":
+            taken = jaxconv.accelerate(taken)
+    whole = NamedSharding(where, none)
     return jax.jit(taken, donate_argnums=0, out_shardings=(whole, whole))
 
 
@@ -71,7 +76,7 @@ def compiled(
     contestant: str, network: Network, slice_: str, layout: Layout, effort: float = 0.0
 ) -> jax.stages.Compiled:
     """The training step, for the slice; `effort`, from -1 to 1, is how hard the compiler tries to make it fast."""
-    where = mesh(slice_, layout)
+    where = Mesh(chips(slice_, layout), AXES, axis_types=axis_types(contestant))
     lowered = step(contestant, network, where).lower(*operands(network, layout.data, where))
     return lowered.compile(compiler_options={"exec_time_optimization_effort": effort})
 

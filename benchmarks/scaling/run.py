@@ -13,7 +13,7 @@ from jaxconv._bench.results import identity as key
 from .layouts import Layout
 from .networks import DTYPE, NETWORKS
 
-CONTESTANTS = ("lax", "jaxconv")
+CONTESTANTS = ("lax", "accelerate", "spatial")
 COMMAND = [sys.executable, "-m", "benchmarks.scaling.worker"]
 PATIENCE = 3600.0  # seconds after which the compiler is taken to hang
 
