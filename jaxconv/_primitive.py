@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src.dispatch import prim_requires_devices_during_lowering  # JAX has no public name for it
 from jax.core import ShapedArray
 from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
@@ -29,7 +28,7 @@ from ._rewrite import Rule, rewrite
 from ._select import check_request, choose
 from ._settings import Request
 from ._sharding.explicit import explicit_mesh, shared_out_by_types
-from ._sharding.partition import shared_out_by_xla
+from ._sharding.partition import flat_mesh, shared_out_by_xla
 
 PARAMETERS = (
     "window_strides padding lhs_dilation rhs_dilation dimension_numbers feature_group_count batch_group_count "
@@ -115,7 +114,8 @@ def _shared_out(
 
     That is where there is one device, or none but a device's own arrays (manual axes). And where types do not say how
     arrays are sharded (automatic axes), in programs for those who cannot ask this process: another process, which is to
-    compile an exported program, and XLA for TPUs, as libtpu does not have PJRT's extension for custom partitioners.
+    compile an exported program, and XLA for TPUs, as libtpu does not have PJRT's extension for custom partitioners. Nor
+    is it for more devices than there are, as in programs that are only compiled.
     """
     module, plan = context.module_context, request.settings.plan
     devices = getattr(module.axis_context, "num_devices", 1)  # what has manual axes has no such attribute
@@ -128,10 +128,14 @@ def _shared_out(
     avals = *context.avals_in, *context.avals_out
     if mesh := explicit_mesh(avals):
         return shared_out_by_types(convolve, geometry, params, mesh, avals), context
-    if module.lowering_parameters.for_export or "tpu" in platforms:
+    stand_ins = jax.devices(platforms[0])[:devices]
+    if module.lowering_parameters.for_export or "tpu" in platforms or len(stand_ins) < devices:
         return None
     choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []
-    return shared_out_by_xla(convolve, geometry, params, f"{request} {sorted(choices)}"), _untyped(context)
+    # JAX wants to know the devices, whose places among the program's are all that counts: any will do.
+    placed = replace(module.axis_context, device_assignment=tuple(stand_ins), abstract_mesh=flat_mesh(devices))
+    context = _untyped(context.replace(module_context=module.replace(axis_context=placed)))
+    return shared_out_by_xla(convolve, geometry, params, f"{request} {sorted(choices)}"), context
 
 
 # Platform (None: all others) -> the rule by which lax lowers its convolution, once `lower_lax_by` has replaced it.
@@ -145,7 +149,6 @@ def lower_lax_by(make_request: Callable[[], Request] | None) -> None:
         tables = {None: mlir._lowerings, **mlir._platform_specific_lowerings}
         rules = {platform: table[lax_conv_p].rule for platform, table in tables.items() if lax_conv_p in table}
         lax_rules.update(rules)
-    prim_requires_devices_during_lowering.add(lax_conv_p)
     for platform, rule in lax_rules.items():
         mlir.register_lowering(lax_conv_p, partial(_lower_lax, make_request) if make_request else rule, platform)
 
@@ -205,7 +208,6 @@ def _batch(operands, axes, *, request, **params):
     return rewrite(batched, ours(request))(*operands), 0
 
 
-prim_requires_devices_during_lowering.add(conv_p)  # which it is to be shared out among
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batch
 for platform in (None, "cpu", "gpu"):  # each by itself, as lax's own: the choice depends on it

@@ -380,6 +380,34 @@ def test_convolutions_of_lax_are_shared_out_too():
         jaxconv.uninstall()
 
 
+def test_a_program_of_two_meshes():
+    """Which mesh devices belong to is the caller's affair. Here they are four by two as well as two by four."""
+    other = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto, AxisType.Auto))
+    rows, columns = NamedSharding(mesh(), P(None, "y")), NamedSharding(other, P(None, None, "a"))
+    lhs, rhs = random(IMAGE), random(KERNEL, 1)
+
+    def f(lhs, rhs):
+        return jaxconv.conv_general_dilated(lhs, rhs, **SAME)
+
+    got = jax.jit(f, in_shardings=(rows, None), out_shardings=columns)(lhs, rhs)
+    np.testing.assert_allclose(got, lax.conv_general_dilated(lhs, rhs, **SAME), 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_a_mesh_with_some_axes_manual(kind):
+    """The others are left to XLA, or to types, as they are with lax's."""
+    lhs, rhs = random(IMAGE), random(KERNEL, 1)
+    with jax.set_mesh(mesh(kind)):
+        f = jax.shard_map(
+            lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **SAME, algorithm="im2col"),
+            in_specs=(P("x"), P()),
+            out_specs=P("x"),
+            axis_names={"x"},
+        )
+        got = jax.jit(f)(jax.device_put(lhs, P("x", "y")), jax.device_put(rhs, P()))
+    np.testing.assert_allclose(got, lax.conv_general_dilated(lhs, rhs, **SAME), 1e-12, 1e-12)
+
+
 def test_exported_programs_of_several_devices():
     """Another process compiles them: they are shared out by XLA alone."""
     lhs, rhs = put(random(IMAGE), "x"), random(KERNEL, 1)

@@ -21,7 +21,7 @@ from jaxconv._sharding import factors, halo, shard
 from jaxconv._sharding.windows import window
 from jaxconv.testing import Problem, disagreement, problems
 
-MESHES = ((2,), (3,), (4,), (8,), (2, 2), (2, 3), (4, 2), (2, 2, 2))
+MESHES = ((2,), (3,), (4,), (8,), (2, 2), (2, 3), (3, 2), (4, 2), (2, 2, 2))
 wholes = problems(dtypes=("float64",), empty=False, preferred_element_type=False)
 
 

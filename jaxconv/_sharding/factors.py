@@ -11,7 +11,7 @@ A spatial axis is shared out by its taps where there are more of them than resul
 otherwise by its positions. An axis of the caller's may hold two factors, groups ahead of what is in a group.
 """
 
-from math import gcd, prod
+from math import prod
 from typing import Any, NamedTuple
 
 from jax.experimental.custom_partitioning import ArrayMapping, CompoundFactor, SdyShardingRule
@@ -119,7 +119,10 @@ def divide(factors: Factors, asked: list[tuple[Array, list[Axes]]], mesh: dict[s
     refused = []
     for array, split in asked:
         for held, names in zip(array, split, strict=True):
-            if not held[0].startswith(ALONE) and not {*names} <= _used(axes):
+            given = {name for factor in held for name in axes.get(factor, ())}
+            # Not counted: mesh axes that another factor has, and an axis that is split otherwise in another array.
+            is_free = {*names} & _used(axes) <= given <= {*names}
+            if not held[0].startswith(ALONE) and is_free and given != {*names}:
                 what = " x ".join(f"{factors.sizes[factor]} {WORDS.get(factor[0])}" for factor in held)
                 refused.append(f"an axis of {what} over {prod(mesh[name] for name in names)} devices")
     return Division(axes, list(dict.fromkeys(refused)))
@@ -156,14 +159,3 @@ WORDS = {
 def spec_of(array: Array, axes: dict[str, Axes]) -> list[Axes]:
     """The mesh axes that each axis of an array is split over, once the factors are."""
     return [tuple(name for factor in held for name in axes.get(factor, ())) for held in array]
-
-
-def prime_steps(size: int) -> list[int]:
-    """Prime factors, the largest first."""
-    primes, divisor = [], 2
-    while size > 1:
-        while gcd(size, divisor) > 1 and size % divisor == 0:
-            primes.append(divisor)
-            size //= divisor
-        divisor += 1
-    return primes[::-1]

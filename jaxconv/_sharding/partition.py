@@ -6,7 +6,7 @@ is a convolution again, whose algorithm is chosen for its own size.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from .._geometry import Geometry
-from .factors import Axes, divide, factors_of, prime_steps, propagation_rule, spec_of
+from .factors import Axes, divide, factors_of, propagation_rule, spec_of
 from .shard import convolve_shard, warn_once
 
 
@@ -50,15 +50,17 @@ def shared_out_by_xla(
     return jax.jit(named)
 
 
+def flat_mesh(devices: int) -> AbstractMesh:
+    """So many devices in a row. What mesh they are to the caller does not matter: see `_read`."""
+    return AbstractMesh((devices,), ("devices",))
+
+
 def _program_of_a_shard(convolve, geometry, params, mesh, operands, result):
     """As `custom_partitioning` wants it: mesh, function of a shard, shardings of the result and of the operands."""
     factors = factors_of(geometry)
-    arrays = *operands, result
-    mesh = _fine(mesh, arrays)
+    mesh, (lhs, rhs, out) = _read(mesh, (*operands, result), geometry)
     sizes = dict(mesh.shape)
-    split = [_read(array, mesh, geometry) for array in arrays]
-    lhs, rhs, out = zip((factors.lhs, factors.rhs, factors.out), split, strict=True)
-    division = divide(factors, [out, lhs, rhs], sizes)
+    division = divide(factors, [(factors.out, out), (factors.lhs, lhs), (factors.rhs, rhs)], sizes)
     warn_once(geometry, division.refused)
 
     def sharding(array):
@@ -73,39 +75,67 @@ def _program_of_a_shard(convolve, geometry, params, mesh, operands, result):
     return mesh, shard, sharding(factors.out), (sharding(factors.lhs), sharding(factors.rhs))
 
 
-def _fine(mesh: Mesh, arrays: Any) -> Mesh:
-    """The mesh with its axes split into axes of prime sizes: XLA may split one of them between factors."""
-    if mesh.empty:
-        devices = next(list(array.sharding.devices_indices_map(())) for array in arrays if array.sharding is not None)
-        mesh = Mesh(np.array(devices), ("devices",))
-    names, sizes = [], []
-    for name, size in mesh.shape.items():
-        for i, prime in enumerate(prime_steps(size)):
-            names.append(f"{name}.{i}")
-            sizes.append(prime)
-    return Mesh(mesh.devices.reshape(sizes), names, axis_types=(AxisType.Auto,) * len(names))
+def _read(mesh: Mesh, arrays: Sequence[Any], geometry: Geometry) -> tuple[Mesh, list[list[Axes]]]:
+    """A mesh whose axes split the arrays, and the axes that split each axis of each array.
+
+    XLA splits arrays into tiles and has forgotten whose mesh that was; it may also have split an axis of it between two
+    factors. So the axes here have prime sizes, in an order that fits the tiles.
+    """
+    begins = [_begins(array, list(mesh.devices.flat)) for array in arrays]
+    for sizes in _orders(_primes(mesh.size)):
+        found = [_split(begin.reshape(*sizes, begin.shape[-1])) for begin in begins]
+        split = [one for one in found if one is not None]
+        if len(split) == len(arrays):
+            names = [_name(axis) for axis in range(len(sizes))]
+            return Mesh(mesh.devices.reshape(sizes), names, axis_types=(AxisType.Auto,) * len(sizes)), split
+    warn_once(geometry, [f"shardings that are not of one mesh ({', '.join(str(array.sharding) for array in arrays)})"])
+    return mesh, [[()] * len(array.shape) for array in arrays]
 
 
-def _read(array: Any, mesh: Mesh, geometry: Geometry) -> list[Axes]:
-    """The mesh axes that each axis of an array is split over, read off where each device's part begins."""
-    if array.sharding is None or not array.shape or array.sharding.is_fully_replicated:
-        return [()] * len(array.shape)
-    devices = mesh.devices
-    # Along an axis of as many elements as there are devices any number of parts is even.
-    parts = array.sharding.devices_indices_map((devices.size,) * len(array.shape))
-    begins = np.array([[part.start or 0 for part in parts[device]] for device in devices.flat])
-    begins = begins.reshape(*devices.shape, len(array.shape))
+def _begins(array: Any, devices: list[Any]) -> np.ndarray:
+    """Where the part of each device begins along each axis, as if the axes had as many elements as there are devices:
+    any number of parts is even then. [devices, axes]"""
+    if array.sharding is None or array.sharding.is_fully_replicated:
+        return np.zeros((len(devices), len(array.shape)), int)
+    parts = array.sharding.devices_indices_map((len(devices),) * len(array.shape))
+    return np.array([[part.start or 0 for part in parts[device]] for device in devices])
+
+
+def _split(begins: np.ndarray) -> list[Axes] | None:
+    """The mesh axes that split each array axis, or None if they are not what splits them. [*mesh sizes, axes]"""
+    sizes = begins.shape[:-1]
+    places = np.indices(sizes)
     split: list[Axes] = []
-    expected = np.zeros_like(begins)
-    for axis in range(len(array.shape)):
-        steps = {}
-        for i, name in enumerate(mesh.axis_names):
-            neighbour = tuple(int(i == j) for j in range(devices.ndim))
-            if step := int(begins[*neighbour, axis]):
-                steps[name] = step
-                expected[..., axis] += step * np.indices(devices.shape)[i]
-        split.append(tuple(sorted(steps, key=lambda name: -steps[name])))
-    if not np.array_equal(begins, expected):
-        warn_once(geometry, [f"a sharding that does not follow the axes of the mesh: {array.sharding}"])
-        return [()] * len(array.shape)
+    for axis in range(begins.shape[-1]):
+        steps = [int(begins[(*np.eye(len(sizes), dtype=int)[i], axis)]) for i in range(len(sizes))]
+        if not np.array_equal(begins[..., axis], np.tensordot(steps, places, 1)):
+            return None
+        order = sorted((i for i, step in enumerate(steps) if step), key=lambda i: -steps[i])
+        split.append(tuple(map(_name, order)))
     return split
+
+
+def _name(axis: int) -> str:
+    return f"axis {axis}"
+
+
+def _primes(size: int) -> list[int]:
+    """In ascending order."""
+    primes, divisor = [], 2
+    while size > 1:
+        while size % divisor == 0:
+            primes.append(divisor)
+            size //= divisor
+        divisor += 1
+    return primes
+
+
+def _orders(primes: list[int]) -> Iterator[list[int]]:
+    """All different orders of them."""
+    if not primes:
+        yield []
+    for first in sorted(set(primes)):
+        rest = list(primes)
+        rest.remove(first)
+        for order in _orders(rest):
+            yield [first, *order]
