@@ -8,10 +8,14 @@ from typing import Any
 
 import jax
 import pytest
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Mesh, SingleDeviceSharding
 
 import jaxconv
 from benchmarks.ahead_of_time import programs
+from benchmarks.scaling import programs as steps
+from benchmarks.scaling.layouts import Layout
+from benchmarks.scaling.model import cost
+from benchmarks.scaling.networks import Network
 from jaxconv import ALGORITHMS
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._bench import by_jax
@@ -64,3 +68,24 @@ def test_other_types_compile(algorithm, dtype):
 
     costs: Any = jax.jit(conv).lower(lhs, rhs).compile().cost_analysis()
     assert costs["flops"] > 0
+
+
+@pytest.mark.parametrize("layout", [Layout(1, (2, 2)), Layout(4, (2, 2))], ids=str)
+@pytest.mark.parametrize("contestant", ["accelerate", "spatial"])
+def test_training_steps_send_what_the_model_says(contestant, layout):
+    """To the byte: each of few collectives rounds down what a chip sends."""
+    network, slice_ = Network(2, 32, (8, 16), 3, 2), "2x2" if layout.data == 1 else "4x4"
+    with jax.enable_x64(False):
+        found = steps.estimate(contestant, network, slice_, layout)
+    sent = {kind: each["sent"] for kind, each in found["collectives"].items()}
+    expected = cost(network, layout, contestant)
+    assert set(sent) == {"collective-permute", "all-reduce"} and sent["collective-permute"] == expected.halos
+    assert 0 <= expected.gradients - sent["all-reduce"] <= found["collectives"]["all-reduce"]["instructions"]
+
+
+def test_automatic_axes_compile():
+    """XLA for TPUs asks nobody how to partition: what it is given must not have the question in it."""
+    network, chips = Network(2, 16, (4, 8), 1, 2), steps.chips("2x2", Layout(1, (2, 2)))
+    where = Mesh(chips, steps.AXES, axis_types=steps.axis_types("lax"))
+    step = jax.jit(jaxconv.accelerate(steps.step("lax", network, where)))
+    assert step.lower(*steps.operands(network, 1, where)).compile().as_text()

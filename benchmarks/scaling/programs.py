@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 import jaxconv
 from benchmarks.ahead_of_time.programs import LOOP, device
@@ -40,7 +40,7 @@ def axis_types(contestant: str) -> tuple[AxisType, ...]:
     return (AxisType.Explicit if contestant == "accelerate" else AxisType.Auto,) * len(AXES)
 
 
-def step(contestant: str, network: Network, where: Mesh) -> Any:
+def step(contestant: str, network: Network, where: Mesh | AbstractMesh) -> Any:
     """(params, images, labels) -> (params, loss), jitted for the mesh, which has `axis_types(contestant)`.
 
     "lax": a program for whole images, which XLA partitions. "accelerate": the same within `jaxconv.accelerate`, under
@@ -61,7 +61,7 @@ def step(contestant: str, network: Network, where: Mesh) -> Any:
     return jax.jit(taken, donate_argnums=0, out_shardings=(whole, whole))
 
 
-def operands(network: Network, images: int, where: Mesh) -> tuple[Any, Any, Any]:
+def operands(network: Network, images: int, where: Mesh | AbstractMesh) -> tuple[Any, Any, Any]:
     """Parameters, images and labels, as shapes with shardings."""
 
     def struct(shape, dtype, *spec):
