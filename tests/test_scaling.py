@@ -179,6 +179,7 @@ def test_what_is_said_of_them():
     failure = "U-Net 2048x2048, 16 x 2x2 by lax: out of hbm"
     assert report.failed(rows) == [failure] and programs_.notes[-1] == f"FAILED: {failure}"
     assert sent_.rows[0][4:] == ["2: 116.37", "9: 20.11", "136.48"]
+    assert sent_.notes == ["Permuted bytes of lax: 2.0 to 2.0 times those of spatial."]
     assert checked.rows == [[*place, "spatial", "10.06", "10.06", "116.37", "116.37"]]
     assert max(report.differences(rows, "spatial").values()) < 1e-7
     rows[1]["backends"]["spatial"] = entry(permuted=20_110_896)

@@ -27,7 +27,7 @@ from .report import EXPLANATION, TITLE, failed, sheets
 from .run import CONTESTANTS, Program, compile_all
 
 OUT = Path(__file__).parent.with_suffix(".json")
-EFFORT = -1.0  # at which programs compile in a third of the time, and send the same
+EFFORT = -1.0  # at which programs compile in a third of the time
 
 
 def main(arguments: list[str] | None = None) -> int:

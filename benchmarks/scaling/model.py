@@ -25,7 +25,8 @@ s^2. A chip within the image sends both ways, one at its edge one way.
 
 Weights are on every chip. Their gradients are summed over all n of them: of B bytes a ring sends 2 (n - 1) / n of B
 from each chip (`jaxconv._bench.collectives`), however the image is shared. They are bfloat16; those of kernels are
-float32 within `accelerate`, which rounds the parts of a sum once, together.
+float32 within `accelerate`, which rounds the parts of a sum once, together. (At its full effort XLA narrows those sums,
+too, to what they are rounded to in the end; the programs of this benchmark are made with less.)
 """
 
 from itertools import product

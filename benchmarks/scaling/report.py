@@ -132,8 +132,14 @@ def _sent(rows: Sequence[Row]) -> Sheet:
                     _mb(sum(one["sent"] for one in found.values())),
                 ]
             )
+    notes = []
+    for name in OURS:
+        pairs = [(row["backends"]["lax"], row["backends"][name]) for row in rows if {"lax", name} <= set(compiled(row))]
+        if pairs:
+            times = sorted(sent(lax, "collective-permute") / sent(ours, "collective-permute") for lax, ours in pairs)
+            notes.append(f"Permuted bytes of lax: {times[0]:.1f} to {times[-1]:.1f} times those of {name}.")
     columns = ["network", "slice", "layout", "contestant", *kinds, "sent MB"]
-    return Sheet("collectives: instructions, and MB sent per chip", columns, cells, 4)
+    return Sheet("collectives: instructions, and MB sent per chip", columns, cells, 4, notes)
 
 
 def _checked(rows: Sequence[Row]) -> Sheet:
