@@ -7,7 +7,8 @@
 
 with a bias and, but for the transposed ones and the head, a ReLU after each; nothing else, so that all that devices
 need of each other is for convolutions (and the loss, a number). Channels and depth are those of U-Net (Ronneberger et
-al., 2015) and 3-D U-Net (Cicek et al., 2016), the steps down by strides as in nnU-Net (Isensee et al., 2021).
+al., 2015) and of 3-D U-Net (Cicek et al., 2016), of this half the channels, with which a volume fits the memory of 2x2
+chips; the steps down are by strides as in nnU-Net (Isensee et al., 2021).
 """
 
 from collections.abc import Callable
