@@ -6,6 +6,7 @@ import jax
 
 from . import _cost
 from ._accuracy import ACCURACIES
+from ._algorithm import MAX_WORKSPACE_BYTES
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._settings import Request, Settings
@@ -54,6 +55,8 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
 
 def xla_lacks(geometry: Geometry, platform: str) -> str:
     """Why lax's own convolution would not compile there, while products of matrices do, or ""."""
+    if reason := ALGORITHMS["xla"].unsupported(geometry, MAX_WORKSPACE_BYTES):
+        return reason
     integers = not jax.numpy.issubdtype(geometry.dtype, jax.numpy.inexact)
     if platform == "cuda" and integers and not geometry.is_symbolic:
         return "XLA has no convolution of integers for CUDA"

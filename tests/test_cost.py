@@ -13,8 +13,9 @@ from benchmarks import fit_cost
 from jaxconv import _cost
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._geometry import geometry_of
-from jaxconv._select import choose, choose_by_cost
+from jaxconv._select import choose, choose_by_cost, xla_lacks
 from jaxconv._settings import Request, Settings
+from jaxconv.testing import Problem
 
 GEOMETRY = geometry_of(
     jax.ShapeDtypeStruct((8, 56, 56, 144), "float32"),
@@ -87,6 +88,32 @@ def test_sizes_of_zero_and_no_axes():
     assert choose_by_cost(replace(GEOMETRY, batch=0), Settings(), "cpu").algorithm == "xla"
     out = jaxconv.conv_general_dilated(jnp.ones((2, 3)), jnp.ones((4, 3)), (), ())
     assert out.shape == (2, 4)
+
+
+@pytest.mark.parametrize("asked", [None, "xla", "winograd2"])
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "stride", "padding", "dilation"),
+    [
+        ((1, 4, 2, 3), (2, 4, 3, 1), (1, 1), ((0, 0), (2, 0)), (2, 1)),
+        ((1, 4, 1, 3), (2, 2, 3, 1), (1, 1), ((0, 0), (1, 0)), (2, 1)),
+        ((1, 4, 2, 3), (3, 4, 3, 1), (2, 1), ((0, 0), (2, 0)), (3, 1)),
+    ],
+)
+def test_what_would_abort_the_compiler_is_not_left_to_it(asked, lhs, rhs, stride, padding, dilation):
+    """lax's own, compiled for the CPU, ends the process."""
+    problem = Problem(lhs, rhs, stride, padding, dilation, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    operands = problem.operands()
+    geometry = geometry_of(*operands, **problem.arguments)
+    choice = choose(Request(asked, Settings()), geometry, "cpu")
+    assert choice.algorithm == "im2col" and (asked == "winograd2" or "abort" in choice.why)
+    f = jaxconv.accelerate(
+        lambda *operands: jax.lax.conv_general_dilated(*operands, **problem.arguments), algorithm=asked
+    )
+    assert not problem.violation(jax.jit(f)(*operands), *operands)
+    with pytest.raises(ValueError, match="abort"):
+        jaxconv.conv_general_dilated(*operands, **problem.arguments, algorithm="xla")
+    for near in ({"padding": ((0, 1), (2, 0))}, {"spatial": (4, 5)}, {"spatial": (geometry.kernel[0], 2)}):
+        assert not xla_lacks(replace(geometry, **near), "cpu")
 
 
 def test_more_threads_are_not_slower(monkeypatch):

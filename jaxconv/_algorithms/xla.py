@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, nothing, once
+from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, once
 from .._geometry import Geometry, dilated
 
 
@@ -32,4 +32,26 @@ def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
     return total + (not g.out_layout.is_canonical) * prod(g.out_layout.shape) * jnp.dtype(g.out_dtype).itemsize
 
 
-ALGORITHM = Algorithm(convolve, nothing, workspace, once)
+def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> str:
+    """A reason, or "".
+
+    XLA exchanges the operands of a convolution whose kernel is the larger one. It takes an axis for one of groups in
+    disguise, and leaves its window alone, where dilation, stride and padding are those of such an axis, whatever its
+    size: the window is then not that of the new kernel, and the process is aborted.
+    """
+    if geometry.groups > 1 or geometry.is_symbolic:
+        return ""
+    mistaken, kernel, image = False, 1, 1
+    for size, taps, up, spread, stride, padding in zip(
+        geometry.spatial, geometry.kernel, geometry.lhs_dilation, geometry.rhs_dilation, geometry.strides,
+        geometry.padding, strict=True,
+    ):  # fmt: skip
+        plain = padding == (0, 0) and spread == 1
+        disguised = plain and up == taps and stride == taps - 1
+        mistaken |= disguised and size != taps
+        if not disguised and not (plain and size == taps and up == stride == 1):
+            kernel, image = kernel * taps, image * size
+    return "XLA's compiler would abort the process" if mistaken and kernel > image else ""
+
+
+ALGORITHM = Algorithm(convolve, unsupported, workspace, once)
