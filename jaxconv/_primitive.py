@@ -128,8 +128,10 @@ def _shared_out(
     avals = *context.avals_in, *context.avals_out
     if mesh := explicit_mesh(avals):
         return shared_out_by_types(convolve, geometry, params, mesh, avals), context
+    if module.lowering_parameters.for_export or "tpu" in platforms:
+        return None
     stand_ins = jax.devices(platforms[0])[:devices]
-    if module.lowering_parameters.for_export or "tpu" in platforms or len(stand_ins) < devices:
+    if len(stand_ins) < devices:
         return None
     choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []
     # JAX wants to know the devices, whose places among the program's are all that counts: any will do.
