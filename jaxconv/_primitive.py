@@ -115,7 +115,7 @@ def _shared_out(
     That is where there is one device, or none but a device's own arrays (manual axes). And where types do not say how
     arrays are sharded (automatic axes), in programs for those who cannot ask this process: another process, which is to
     compile an exported program, and XLA for TPUs, as libtpu does not have PJRT's extension for custom partitioners. Nor
-    is it for more devices than there are, as in programs that are only compiled.
+    is it for more devices than there are here, in programs that are compiled only.
     """
     module, plan = context.module_context, request.settings.plan
     devices = getattr(module.axis_context, "num_devices", 1)  # what has manual axes has no such attribute
@@ -130,11 +130,11 @@ def _shared_out(
         return shared_out_by_types(convolve, geometry, params, mesh, avals), context
     if module.lowering_parameters.for_export or "tpu" in platforms:
         return None
-    stand_ins = jax.devices(platforms[0])[:devices]
+    # JAX wants to know the devices, of which their places in the program are all that counts: any will do.
+    stand_ins = max(jax.devices(), jax.devices("cpu"), key=len)[:devices]
     if len(stand_ins) < devices:
         return None
     choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []
-    # JAX wants to know the devices, whose places among the program's are all that counts: any will do.
     placed = replace(module.axis_context, device_assignment=tuple(stand_ins), abstract_mesh=flat_mesh(devices))
     context = _untyped(context.replace(module_context=module.replace(axis_context=placed)))
     return shared_out_by_xla(convolve, geometry, params, f"{request} {sorted(choices)}"), context

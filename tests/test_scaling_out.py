@@ -419,3 +419,10 @@ def test_exported_programs_of_several_devices():
     assert "CustomSPMDPartitioning" in f.lower(lhs, rhs).as_text()
     assert "CustomSPMDPartitioning" not in exported.mlir_module()
     np.testing.assert_allclose(jax.jit(exported.call)(lhs, rhs), f(lhs, rhs), 1e-12, 1e-12)
+
+
+def test_programs_for_platforms_that_are_not_here():
+    lhs, rhs = put(random(IMAGE), "x", "y"), random(KERNEL, 1)
+    traced = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **SAME)).trace(lhs, rhs)
+    assert "CustomSPMDPartitioning" in traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "CustomSPMDPartitioning" not in traced.lower(lowering_platforms=("tpu",)).as_text()  # libtpu cannot ask

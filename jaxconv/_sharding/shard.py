@@ -52,7 +52,8 @@ def convolve_shard(
     """
     numbers = geometry.dimension_numbers
     padding = list(geometry.padding)
-    shared = {factor: prod(mesh[name] for name in names) for factor, names in axes.items() if names}
+    shards = {factor: prod(mesh[name] for name in names) for factor, names in axes.items()}
+    shared = {factor: count for factor, count in shards.items() if count > 1}
     cuts = []
     for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
         axis = int(factor[1:])
