@@ -1,5 +1,6 @@
 """Training by many processes: the losses of one, each with its part of the images, and an end when one of them dies."""
 
+import importlib.util
 import json
 import os
 import re
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "train_digits_sharded.py"
 STEPS, BATCH = 6, 32
 FOREVER = 20_000  # steps, some minutes: an end even where nobody is left to kill it
-BOUND = 300  # seconds, on hanging: a run takes some ten
+BOUND = 600  # seconds, on hanging: a run takes some ten on a quiet machine
 LOSES_THE_OTHERS = r"another process died|the JAX distributed service detected fatal errors"  # ours; JAX's own
 
 
@@ -171,14 +172,42 @@ def test_a_silent_process_ends_the_other(tmp_path):
     assert re.search(LOSES_THE_OTHERS, two.logs[0].read_text()), two.said()
 
 
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("train_digits_sharded", EXAMPLE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--mesh", "2x2", "--cpu-devices", "2"], "--mesh 2x2 is for 4 devices, and there are 2, 2 of them in this"),
-        (["--mesh", "1x3", "--cpu-devices", "3"], "the 8 rows of a digit cannot be shared out evenly over the 3"),
+        ("--mesh 2x2", r"--mesh 2x2 is for 4 devices, and there are 8, 8 of them in this process, of 1 processes"),
+        ("--mesh 8", r"--mesh must be two numbers such as 4x2, got 8"),
+        ("--mesh -4x-2", r"--mesh -4x-2 is for 8 devices"),
+        ("--batch 12", r"--batch 12 cannot be shared out evenly over the 8 of --mesh 8x1"),
+        ("--batch 2000", r"--batch 2000 is more than the 1347 digits to learn from"),
+        ("--steps 0", r"argument --steps: invalid positive value: '0'"),
     ],
 )
-def test_wrong_meshes(tmp_path, flags, message):
-    with job(tmp_path, [([], {})], *flags) as one:
+def test_what_cannot_be_shared_out(example, capsys, flags, message):
+    with pytest.raises(SystemExit, match="2"):
+        options = example.parser.parse_args(flags.replace("--mesh ", "--mesh=").split())
+        dict(example.load(example.make_mesh(options), options))
+    assert message in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_shared_out(example, capsys, monkeypatch):
+    monkeypatch.setattr(example.jax, "device_count", lambda: 3)
+    with pytest.raises(SystemExit, match="2"):
+        example.make_mesh(example.parser.parse_args(["--mesh", "1x3"]))
+    assert "the 8 rows of a digit cannot be shared out evenly over the 3" in capsys.readouterr().err
+
+
+def test_half_of_what_a_process_must_know(tmp_path):
+    """It does not train alone: that would be the work of many, done by each."""
+    with job(tmp_path, [(["--processes", "2"], {})]) as one:
         assert one.codes() == [2], one.said()
-    assert message in one.said() and "Traceback" not in one.said()
+    assert "--coordinator, --processes and --process-id are (None, 2, None): coordinator" in one.said()

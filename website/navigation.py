@@ -15,6 +15,7 @@ MIRRORED = (
     "benchmarks/*.md",
     "benchmarks/*.json",
     "benchmarks/charts/*.png",
+    "examples/*.py",
     "notebooks/*.ipynb",
 )
 
