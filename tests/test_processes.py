@@ -57,6 +57,7 @@ class Job:
     def __init__(self, folder: Path, started: list[tuple[list[str], dict[str, str]]], flags: list[str]):
         own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "JAX_", "XLA_"))}
         own |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+        own |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # compiling is most of the work
         command = [sys.executable, "-u", str(EXAMPLE), "--cpu-devices", "1", "--dtype", "float64", "--log-every", "1"]
         command += ["--batch", str(BATCH), *flags]
         self.logs = [folder / f"process{i}.log" for i in range(len(started))]
