@@ -41,8 +41,8 @@ def halo_exchange(
 
     >>> import jax, jax.numpy as jnp, jaxconv
     >>> from functools import partial
-    >>> from jax.sharding import PartitionSpec as P
-    >>> mesh = jax.make_mesh((1,), ("rows",))
+    >>> from jax.sharding import AxisType, PartitionSpec as P
+    >>> mesh = jax.make_mesh((1,), ("rows",), axis_types=(AxisType.Auto,))
     >>> exchange = partial(jaxconv.halo_exchange, axis_name="rows", axis=0, low=1, high=2, boundary="circular")
     >>> ring = jax.shard_map(exchange, mesh=mesh, in_specs=P("rows"), out_specs=P("rows"))
     >>> ring(jnp.arange(4)).tolist()
