@@ -8,9 +8,9 @@ from rich.console import Console
 from . import digits, photograph, race
 
 PARTS = {
-    "a photograph, by every algorithm": photograph.show,
-    "a race, each contestant in a process of its own": race.show,
-    "handwritten digits, learnt twice": digits.show,
+    "a photograph, by every algorithm": photograph,
+    "a race, each contestant in a process of its own": race,
+    "handwritten digits, learnt twice": digits,
 }
 
 
@@ -21,6 +21,6 @@ def show(console: Console, out: Path) -> bool:
     held = []
     for number, (name, part) in enumerate(PARTS.items(), 1):
         console.print(f"{number} of {len(PARTS)}: {name}")
-        held.append(part(console, out))
+        held.append(part.show(console, out))
     console.print("[green]All checks hold.[/]" if all(held) else "[bold red]A check failed: see above.[/]")
     return all(held)
