@@ -45,7 +45,7 @@ def compile_all(jobs: Iterable[Job], backends: list[str], limit: float, results:
                     for name, entry in compiled(job, backends, variant, limit, results, worker):
                         row = results.get(job) or {**job.to_json(), "products": job.layer.products, "backends": {}}
                         results.put({**row, "backends": {**row["backends"], name: entry}})
-                    worker.stop()  # what the compiler keeps of each program adds up to gigabytes; the next ask starts it
+                    worker.stop()  # what the compiler keeps adds up to gigabytes; the next question starts it
                     progress.advance(task)
     finally:
         worker.stop()
