@@ -111,7 +111,7 @@ def test_what_is_said_of_them():
     assert gains.rows[0][3:7] == ["im2col, at once", "200", "100", "2.00"] and gains.rows[3][4:7] == ["-", "400", "-"]
     assert "faster 1, even 1, slower 1, no estimate 1 of 4" in gains.notes[0]
     counts = {cells[0]: cells[1:] for cells in programs.rows}
-    assert counts["naive"] == ["0", "0", "1", "0", "3"] and counts["lax"] == ["4", "0", "0", "3", "0"]
+    assert counts["naive"] == ["0", "0", "1", "0", "0", "3"] and counts["lax"] == ["4", "0", "0", "0", "3", "0"]
     assert failed(rows) == ["forward of DeepLab, float32 by naive: out of hbm"]
 
 
@@ -179,6 +179,42 @@ def test_interrupted(compiler, tmp_path, monkeypatch, capsys):
     assert list(json.loads(out.read_text())["rows"][0]["backends"]) == ["lax", "naive", "im2col"]
     command.main(options(out, "--dtype", "float32"))
     assert len(json.loads(out.read_text())["rows"][0]["backends"]) == 6
+
+
+def test_a_program_that_takes_too_long_is_kept_as_such(compiler, tmp_path, monkeypatch, capsys):
+    """And asked for again only by who waits longer."""
+    out, report = tmp_path / "out.json", tmp_path / "report.md"
+    real, asked, needs = run.Worker.ask, [], 200.0
+
+    def ask(self, limit, /, **message):
+        if message["do"] == "compile":
+            asked.append((message["backend"], limit))
+        slow = message.get("backend") == "kn2row" and limit < needs
+        return {"error": "compile took longer", "timeout": limit} if slow else real(self, limit, **message)
+
+    def compile_for(minutes):
+        asked.clear()
+        command.main(options(out, "--dtype", "float32", "--limit", minutes, "--markdown", str(report)))
+        (found,) = json.loads(out.read_text())["rows"]
+        return found["backends"]["kn2row"], report.read_text()
+
+    monkeypatch.setattr(run.Worker, "ask", ask)
+    entry, text = compile_for("2.5")
+    assert entry == {"timeout": 150.0} and {limit for _, limit in asked} == {150.0}
+    assert "Not compiled within 2.5 minutes: forward of ResNet-50 2c, float32 by kn2row." in text
+    assert "| kn2row | 0 | 0 | 0 | 1 | 0 | 0 |" in text and "by kn2row: " not in text
+    for less in ("2.5", "1"):
+        assert compile_for(less) == (entry, text) and not asked
+    entry, text = compile_for("5")
+    assert asked == [("kn2row", 300.0)] and entry["seconds"] == 3e-4 and "Not compiled" not in text
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf", "long"])
+def test_no_time_to_wait(limit, compiler, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(options(tmp_path / "out.json", "--limit", limit))
+    assert stopped.value.code == 2 and "--limit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("start, words", [('raise RuntimeError("locked")', "locked"), ("sys.exit(3)", "exit code 3")])

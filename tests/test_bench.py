@@ -137,7 +137,7 @@ def test_time_limits(monkeypatch):
     """Who takes too long is stopped; who takes long is not asked again."""
     monkeypatch.setattr(process, "command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
     worker = process.Worker()
-    assert worker.ask(0.1, do="first call") == {"error": "first call took longer than 0.1 s"}
+    assert worker.ask(0.1, do="first call") == {"error": "first call took longer than 0.1 s", "timeout": 0.1}
     assert worker.process is None
 
     class Slow:

@@ -2,13 +2,15 @@
 
 import io
 import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
-from jaxconv._demo import contestant, digits, photograph, race
+from jaxconv.__main__ import main
+from jaxconv._demo import contestant, digits, photograph, race, show
 
 
 @pytest.fixture
@@ -70,3 +72,20 @@ def test_race_compares_the_results(console, tmp_path, monkeypatch, checksum, hel
     monkeypatch.setattr(race.subprocess, "run", finished)
     assert race.show(console, tmp_path) == held
     assert "200 ms" in printed(console)
+
+
+def test_every_part_is_announced(console, tmp_path, monkeypatch):
+    announced = []
+    for part in (photograph, race, digits):
+        monkeypatch.setattr(
+            part, "show", lambda console, out: bool(announced.append(printed(console).splitlines()[-1]))
+        )
+    assert not show.show(console, tmp_path)
+    assert [line.split(":")[0] for line in announced] == ["1 of 3", "2 of 3", "3 of 3"]
+
+
+def test_something_is_said_before_the_libraries_are_imported(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "jaxconv._demo.show", None)  # which makes importing it fail
+    with pytest.raises(ImportError):
+        main(["demo"])
+    assert "a minute" in capsys.readouterr().out

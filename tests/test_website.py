@@ -62,9 +62,23 @@ def test_markers(path):
 
 
 def test_links_of_what_is_included_hold_where_it_is_included(monkeypatch):
-    monkeypatch.setitem(markers.MARKERS, "it", lambda: "[a](benchmarks/a.md#b) [c](https://d.e/f) [g](#h)")
+    monkeypatch.setitem(
+        markers.MARKERS, "it", lambda: "[a](benchmarks/a.md#b) [c](https://d.e/f) [g](#h) [i](docs/j.md)"
+    )
     text = markers.expanded("[x](y.md)\n{{ it }}\n", "how-to/accelerate")
-    assert text == "[x](y.md)\n[a](../../benchmarks/a.md#b) [c](https://d.e/f) [g](#h)\n"
+    assert text == "[x](y.md)\n[a](../../benchmarks/a.md#b) [c](https://d.e/f) [g](#h) [i](../../j.md)\n"
+
+
+def test_links_of_the_front_page_hold():
+    """On the site mkdocs checks links; README.md is read where the repository is."""
+    text = (ROOT / "README.md").read_text()
+    headings = [
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in re.findall("^#+ (.+)$", text, re.M)
+    ]
+    links = re.findall(r"\]\((?!\w+:)([^)]+)\)", text)
+    assert len(links) > 20
+    for link in links:
+        assert link[1:] in headings if link[0] == "#" else (ROOT / link).is_file(), link
 
 
 @pytest.mark.parametrize("marker, message", [("{{ nothing }}", "'nothing'.*readme"), ("{{ readme: X }}", "'X'.*Use")])

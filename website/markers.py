@@ -43,6 +43,7 @@ def expanded(text: str, folder: str = "") -> str:
         return LINK.sub(relinked, MARKERS[name](*filter(None, [argument])))
 
     def relinked(match: re.Match[str]) -> str:
-        return match[1] + posixpath.relpath(match[2], folder or ".")
+        there = match[2].removeprefix("docs/")  # whose pages are at the root of the site
+        return match[1] + posixpath.relpath(there, folder or ".")
 
     return MARKER.sub(replacement, text)

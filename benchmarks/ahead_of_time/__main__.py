@@ -6,11 +6,13 @@ from the root of the repository, with the compiler installed: pip install -e '.[
 measured: what comes out is whether each program compiles, and what XLA expects of it.
 
 The results are written after each program. The same command goes on where it was interrupted. Programs of other code or
-versions are not mixed: --out another file, or --fresh.
+versions are not mixed: --out another file, or --fresh. Some programs take the compiler longer than anybody waits: one
+that takes longer than --limit is kept as such, and tried again under a higher one.
 """
 
 import argparse
 import importlib.util
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all; several for several")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="the same")
     parser.add_argument("--algorithm", action="append", choices=BACKENDS[1:], help="the same")
+    parser.add_argument(
+        "--limit", type=_minutes, default=15.0, metavar="MINUTES", help="for each program (%(default)g)"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="results (benchmarks/ahead_of_time.json)")
     parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
     parser.add_argument("--report-only", action="store_true", help="compile nothing")
@@ -75,8 +80,15 @@ def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, conso
         parser.exit(2, f"{parser.prog}: no layer has {' or '.join(map(repr, options.layer))} in its name\n")
     results = open_or_resume(options.out, header(), options.fresh)
     backends = [name for name in BACKENDS if name == "lax" or name in (options.algorithm or BACKENDS)]
-    compile_all(chosen, backends, results, console)
+    compile_all(chosen, backends, 60 * options.limit, results, console)
     return results
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time to wait")
+    return minutes
 
 
 def header() -> dict[str, Any]:

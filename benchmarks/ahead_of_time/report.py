@@ -32,6 +32,16 @@ def failed(rows: Sequence[Row]) -> list[str]:
     return [f"{_label(row)} by {name}: {why}" for row in rows for name, why in failures(row).items()]
 
 
+def unfinished(rows: Sequence[Row]) -> list[str]:
+    """What took the compiler longer than it was given, and how long that was."""
+    return [
+        f"within {entry['timeout'] / 60:g} minutes: {_label(row)} by {name}"
+        for row in rows
+        for name, entry in row["backends"].items()
+        if "timeout" in entry
+    ]
+
+
 def verdicts(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Convolutions by what XLA expects of the best of ours: "faster", "even", "slower", "no estimate"."""
     found: dict[str, list[str]] = {"faster": [], "even": [], "slower": [], "no estimate": []}
@@ -85,15 +95,15 @@ def _programs(rows: Sequence[Row]) -> Sheet:
             len(there),
             sum("cannot" in row["backends"].get(name, {}) for row in rows),
             sum(name in failures(row) for row in rows),
-            len(there) - len(doubts),
+            sum("timeout" in row["backends"].get(name, {}) for row in rows),
         )
-        untried = len(rows) - sum(counts[:3]) if name in BACKENDS else 0
-        cells.append([name, *map(str, counts), str(untried)])
+        untried = len(rows) - sum(counts) if name in BACKENDS else 0
+        cells.append([name, *map(str, counts), str(len(there) - len(doubts)), str(untried)])
     notes = [f"Without an estimate: {count} for {why}." for why, count in reasons.most_common()]
+    notes += [f"Not compiled {line}." for line in unfinished(rows)]
     notes += [f"FAILED: {line}" for line in failed(rows)]
-    return Sheet(
-        "programs", ["backend", "compiled", "refused", "failed", "with an estimate", "not tried"], cells, 1, notes
-    )
+    columns = ["backend", "compiled", "refused", "failed", "unfinished", "with an estimate", "not tried"]
+    return Sheet("programs", columns, cells, 1, notes)
 
 
 def _label(row: Row) -> str:

@@ -18,18 +18,18 @@ COMMAND = [sys.executable, "-m", "benchmarks.ahead_of_time.worker"]
 # The bounds on workspace that a program may be compiled under: what holds unless a user says otherwise, and one under
 # which whatever can be computed in one go is, so that no loop keeps the compiler's counts from meaning all of it.
 BOUNDS = {"": MAX_WORKSPACE_BYTES, "at once": 2**31}
-PATIENCE = 1200.0  # seconds after which the compiler is taken to hang
+STARTING = 600.0  # seconds after which the compiler is taken to hang
 
 
-def compile_all(jobs: Iterable[Job], backends: list[str], results: Results, console: Console) -> None:
-    """Compile what `results` does not have yet, and put it there, program by program.
+def compile_all(jobs: Iterable[Job], backends: list[str], limit: float, results: Results, console: Console) -> None:
+    """Compile what `results` does not have yet, and put it there, program by program, each for `limit` seconds at most.
 
     Raises:
       ResultsError: if there is no compiler, which says nothing of any program.
     """
     jobs = list(jobs)
     worker = Worker(COMMAND)
-    if "error" in (started := worker.ask(PATIENCE, do="start")):
+    if "error" in (started := worker.ask(STARTING, do="start")):
         worker.stop()
         raise ResultsError(f"the compiler does not start: {started['error']}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -42,23 +42,26 @@ def compile_all(jobs: Iterable[Job], backends: list[str], results: Results, cons
                     progress.update(task, description=", ".join((job.name, job.direction, job.dtype, variant)))
                     if not console.is_terminal:
                         console.print(f"{job.name}, {job.direction}, {job.dtype}, {variant}", highlight=False)
-                    for name, entry in compiled(job, backends, variant, results, worker):
+                    for name, entry in compiled(job, backends, variant, limit, results, worker):
                         row = results.get(job) or {**job.to_json(), "products": job.layer.products, "backends": {}}
                         results.put({**row, "backends": {**row["backends"], name: entry}})
+                    worker.stop()  # what the compiler keeps adds up to gigabytes; the next question starts it
                     progress.advance(task)
     finally:
         worker.stop()
 
 
 def compiled(
-    job: Job, backends: list[str], variant: str, results: Results, worker: Worker
+    job: Job, backends: list[str], variant: str, limit: float, results: Results, worker: Worker
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The missing programs of a job under a bound."""
+    """The missing programs of a job under a bound, and those that were given less time before: {"timeout": seconds}."""
     for backend in backends:
         there = (results.get(job) or {"backends": {}})["backends"]
         name = labelled(backend, variant)
-        if name not in there and (not variant or worth_it(there[backend])):
-            yield name, worker.ask(PATIENCE, do="compile", job=job.to_json(), backend=backend, bound=BOUNDS[variant])
+        missing = name not in there or there[name].get("timeout", limit) < limit
+        if missing and (not variant or worth_it(there[backend])):
+            answer = worker.ask(limit, do="compile", job=job.to_json(), backend=backend, bound=BOUNDS[variant])
+            yield name, {"timeout": limit} if "timeout" in answer else answer
 
 
 def worth_it(entry: Row) -> bool:

@@ -27,7 +27,10 @@ class Worker:
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, limit: float, /, **message: Any) -> dict[str, Any]:
-        """Its answer, or {"error": ...} if it died or took longer than `limit` seconds (and then is no more)."""
+        """Its answer, or {"error": ...} if it died or took longer than `limit` seconds (and then is no more).
+
+        The latter has the limit with it, as "timeout".
+        """
         process = self.process or self._start()
         assert process.stdin is not None
         try:
@@ -36,7 +39,7 @@ class Worker:
             answer = self.answers.get(timeout=limit)
         except queue.Empty:
             self.stop()
-            return {"error": f"{message['do']} took longer than {limit:g} s"}
+            return {"error": f"{message['do']} took longer than {limit:g} s", "timeout": limit}
         except OSError:
             answer = None
         if answer is None:
