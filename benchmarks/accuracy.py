@@ -25,8 +25,9 @@ from jaxconv._bench.environment import environment
 from jaxconv._geometry import geometry_of
 from jaxconv.testing import Problem, oracle
 
-# Name: lhs, rhs, and in how many groups. With as many groups as channels each image is one problem of one channel.
-LAYERS = {
+# Name: lhs, rhs, in how many groups, and what is not stride 1 and padding "SAME". With as many groups as channels each
+# image is one problem of one channel.
+LAYERS: dict[str, tuple] = {
     "2 positions, 1 channel, 4000 times": ((1, 4000, 2, 2), (4000, 1, 3, 3), 4000),
     "1 position, 1 channel, 4000 times": ((1, 4000, 1, 1), (4000, 1, 3, 3), 4000),
     "a row, 1 channel": ((1000, 1, 30), (4, 1, 3), 1),
@@ -38,8 +39,11 @@ LAYERS = {
     "depthwise": ((4, 64, 20, 20), (64, 1, 3, 3), 64),
     "5x5, 8 channels": ((4, 8, 30, 30), (8, 8, 5, 5), 1),
     "31x31, depthwise": ((1, 4, 40, 40), (4, 1, 31, 31), 4),
+    "9x9, 16 channels": ((2, 16, 30, 30), (16, 16, 9, 9), 1),
     "volume, 1 channel": ((4, 1, 12, 12, 12), (2, 1, 3, 3, 3), 1),
     "volume, 16 channels": ((2, 16, 12, 12, 12), (2, 16, 3, 3, 3), 1),
+    "transposed": ((4, 16, 12, 12), (16, 16, 4, 4), 1, {"lhs_dilation": (2, 2), "padding": ((2, 2), (2, 2))}),
+    "weight gradient": ((16, 8, 30, 30), (8, 8, 28, 28), 1, {"padding": "VALID"}),
 }
 
 
@@ -65,8 +69,9 @@ def main() -> None:
     cases = [(layer, dtype, name) for layer in LAYERS for dtype in ("float32", "float64") for name in ALGORITHMS]
     rows = []
     for layer, dtype, name in track(cases, description="accuracy"):
-        lhs, rhs, groups = LAYERS[layer]
-        problem = Problem(lhs, rhs, (1,) * (len(lhs) - 2), "SAME", dtype=dtype, feature_group_count=groups)
+        lhs, rhs, groups, *more = LAYERS[layer]
+        usual = {"window_strides": (1,) * (len(lhs) - 2), "padding": "SAME", "feature_group_count": groups}
+        problem = Problem(lhs, rhs, dtype=dtype, **usual | dict(*more))
         shapes = (jax.ShapeDtypeStruct(shape, jnp.dtype(dtype)) for shape in (lhs, rhs))
         if ALGORITHMS[name].unsupported(geometry_of(*shapes, **problem.arguments)):
             continue

@@ -13,6 +13,7 @@ be. Lax's own convolutions are lowered in the same way once `lower_lax_by` says 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from math import prod
 from typing import Any
 
 import jax
@@ -90,7 +91,7 @@ def _lower(context, lhs, rhs, *, request, **params):
     if (shared_out := _shared_out(context, geometry, request, params, platforms)) is not None:
         compute, context = shared_out
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
-    name = choose(request, geometry, target).algorithm
+    name = choose(request, geometry, target, _devices(context) > 1).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
         compute = partial(lax_conv_p.bind, **params)
     else:
@@ -112,14 +113,13 @@ def _shared_out(
 ) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], Any] | None:
     """The convolution shared out among devices and the context to lower it in, or None where that is not ours to do.
 
-    That is where there is one device, or none but a device's own arrays (manual axes). And where types do not say how
+    That is where there is one device to a program, or some axes of the mesh are manual. And where types do not say how
     arrays are sharded (automatic axes), in programs for those who cannot ask this process: another process, which is to
     compile an exported program, and XLA for TPUs, as libtpu does not have PJRT's extension for custom partitioners. Nor
     is it for more devices than there are here, in programs that are compiled only.
     """
-    module, plan = context.module_context, request.settings.plan
-    devices = getattr(module.axis_context, "num_devices", 1)  # what has manual axes has no such attribute
-    if devices == 1 or geometry.is_symbolic or geometry.is_empty:
+    module, plan, devices = context.module_context, request.settings.plan, _devices(context)
+    if devices == 1 or hasattr(module.axis_context, "manual_axes") or geometry.is_symbolic or geometry.is_empty:
         return None
 
     def convolve(lhs, rhs, params):
@@ -138,6 +138,14 @@ def _shared_out(
     placed = replace(module.axis_context, device_assignment=tuple(stand_ins), abstract_mesh=flat_mesh(devices))
     context = _untyped(context.replace(module_context=module.replace(axis_context=placed)))
     return shared_out_by_xla(convolve, geometry, params, f"{request} {sorted(choices)}"), context
+
+
+def _devices(context: Any) -> int:
+    """How many devices XLA has to share the program out among."""
+    axes = context.module_context.axis_context
+    if hasattr(axes, "manual_axes"):
+        return prod(size for name, size in axes.mesh.shape.items() if name not in axes.manual_axes)
+    return getattr(axes, "num_devices", 1)
 
 
 # Platform (None: all others) -> the rule by which lax lowers its convolution, once `lower_lax_by` has replaced it.

@@ -19,11 +19,13 @@ class Choice(NamedTuple):
     why: str
 
 
-def choose(request: Request, geometry: Geometry, platform: str) -> Choice:
+def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: bool = False) -> Choice:
     """The algorithm asked for, else the plan's, else the cost model's, else "xla", which can do all that lax can.
 
     A request is made for a convolution and then meets its derivatives and batched forms as well; for one of those that
-    it cannot do, falling back is what the caller wants.
+    it cannot do, falling back is what the caller wants. What XLA partitions among devices (`is_partitioned`) is not of
+    the sizes that anything was measured for, and XLA knows how to partition lax's convolution, but for batch groups:
+    where channels are shared out, it adds up the wrong ones.
     """
     settings = request.settings
     if request.algorithm is not None:
@@ -31,6 +33,10 @@ def choose(request: Request, geometry: Geometry, platform: str) -> Choice:
             other = "im2col" if xla_lacks(geometry, platform) else "xla"
             return Choice(other, f"{request.algorithm} was asked for, but {reason}")
         return Choice(request.algorithm, "asked for")
+    if is_partitioned and not xla_lacks(geometry, platform):
+        if geometry.batch_grouped:
+            return Choice("im2col", "XLA would partition it wrongly")
+        return Choice("xla", "XLA partitions it")
     if settings.plan is not None:
         planned = settings.plan.algorithm(geometry)
         if planned is not None and not refusal(planned, geometry, settings):
