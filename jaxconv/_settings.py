@@ -78,7 +78,8 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
       accuracy: "strict": direct sums only, each result within the bound of a direct sum of its own products.
         "default": also `"winograd2"` and `"karatsuba"`, whose error on data without large differences between
         neighbours is at most 8 times that of a direct sum. "fast": also `"winograd4"` and `"fft"`, whose error is
-        small next to the largest results only. None keeps what is current.
+        small next to the largest results only; of half types the parts of a sum that several devices have are rounded
+        before they are added up, which halves what these send. None keeps what is current.
       max_workspace_bytes: memory beside operands and result that an algorithm may take, 16 MiB unless changed. What
         lax's own convolution takes cannot be bounded. None keeps what is current.
 

@@ -311,6 +311,17 @@ def test_parts_of_sums_of_every_type(dtype):
         assert not problem.violation(got, lhs, rhs)
 
 
+@pytest.mark.parametrize(("accuracy", "dtype"), [("default", "f32"), ("fast", "bf16")])
+def test_the_type_that_parts_of_sums_are_sent_in(accuracy, dtype):
+    with jax.set_mesh(mesh(AxisType.Explicit)), jaxconv.policy(accuracy=accuracy):
+        lhs = jax.device_put(random(IMAGE, 0, "bfloat16"), P(None, None, None, "y"))
+        rhs = jax.device_put(random(KERNEL, 1, "bfloat16"), P(None, None, "y"))
+        f = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **SAME, out_sharding=P()))
+        reduced = re.findall(r"stablehlo.all_reduce.*?-> tensor<[\dx]*x(\w+)>", f.lower(lhs, rhs).as_text(), re.DOTALL)
+        assert reduced == [dtype]
+        assert f(lhs, rhs).dtype == "bfloat16"
+
+
 def test_the_algorithm_is_chosen_for_the_shard(monkeypatch):
     asked = []
     choose = _primitive.choose

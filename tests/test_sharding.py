@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxconv
+from jaxconv._bench.collectives import traffic
 from jaxconv._geometry import geometry_of
 from jaxconv._sharding import factors, halo, shard
 from jaxconv._sharding.windows import window
@@ -108,8 +109,20 @@ def test_types_share_it_out(case):
         assert not report, (report, problem, mesh, specs)
 
 
+def allowed(geometry, axes, mesh):
+    """Kind of collective -> how many the rule allows: halos of spatial axes from one shard on each side, or as many as
+    they reach over, and the parts of sums added up at once."""
+    shards = {factor: prod(mesh.shape[name] for name in names) for factor, names in axes.items()}
+    parts = [shard.window_of(geometry, factor, count) for factor, count in shards.items() if factor[0] in "pt"]
+    return {
+        "collective-permute": sum(-(-rows // part.own) for part in parts for rows in (part.left, part.right)),
+        "all-reduce": any(factors.is_summed(factor) and count > 1 for factor, count in shards.items()),
+    }
+
+
 def on_shards(mesh, axes):
-    """The convolution by `convolve_shard`, of shards that are made equal with NaNs: nothing may depend on these."""
+    """The convolution by `convolve_shard`, of shards that are made equal with NaNs: nothing may depend on these. And
+    what it sends."""
 
     def convolve(lhs, rhs, **arguments):
         geometry = geometry_of(lhs, rhs, **arguments)
@@ -135,7 +148,12 @@ def on_shards(mesh, axes):
             mesh=dict(mesh.shape),
         )
         f = jax.shard_map(local, mesh=mesh, in_specs=(lhs_spec, rhs_spec), out_specs=out_spec, check_vma=False)
-        out = jax.jit(f)(with_nans(lhs, lhs_spec), with_nans(rhs, rhs_spec))
+        operands = with_nans(lhs, lhs_spec), with_nans(rhs, rhs_spec)
+        program = jax.jit(f).lower(*operands).compile()
+        most = allowed(geometry, possible, mesh)
+        for kind, each in traffic(program.as_text() or "").items():
+            assert each.instructions <= most.get(kind, 0), (kind, each, most)
+        out = program(*operands)
         return out[tuple(map(slice, geometry.out_layout.shape))]
 
     return convolve

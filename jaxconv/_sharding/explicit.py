@@ -26,7 +26,12 @@ def explicit_mesh(avals: Any) -> Any:
 
 
 def shared_out_by_types(
-    convolve: Callable[..., jax.Array], geometry: Geometry, params: dict[str, Any], mesh: Any, avals: Any
+    convolve: Callable[..., jax.Array],
+    geometry: Geometry,
+    params: dict[str, Any],
+    mesh: Any,
+    avals: Any,
+    rounds_parts: bool,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out of these types.
 
@@ -35,6 +40,7 @@ def shared_out_by_types(
       geometry, params: the whole convolution.
       mesh: of the types.
       avals: types of lhs, rhs and out.
+      rounds_parts: as in `convolve_shard`.
     """
     factors = factors_of(geometry)
     arrays = factors.lhs, factors.rhs, factors.out
@@ -45,7 +51,15 @@ def shared_out_by_types(
     sizes = dict(mesh.shape)
     specs = [spec_of(array, division.axes) for array in arrays]
     lhs_spec, rhs_spec, out_spec = (PartitionSpec(*(names or None for names in spec)) for spec in specs)
-    local = partial(convolve_shard, convolve, geometry=geometry, params=params, axes=division.axes, mesh=sizes)
+    local = partial(
+        convolve_shard,
+        convolve,
+        geometry=geometry,
+        params=params,
+        axes=division.axes,
+        mesh=sizes,
+        rounds_parts=rounds_parts,
+    )
 
     def even(array: jax.Array, spec: list[Axes]) -> jax.Array:
         """With zeros at the end of axes that do not come out even. Such an axis is not sharded as yet."""

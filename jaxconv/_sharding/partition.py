@@ -21,13 +21,14 @@ from .shard import convolve_shard, warn_once
 
 
 def shared_out_by_xla(
-    convolve: Callable[..., jax.Array], geometry: Geometry, params: dict[str, Any], identity: str
+    convolve: Callable[..., jax.Array], geometry: Geometry, params: dict[str, Any], rounds_parts: bool, identity: str
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out, that XLA shares out as said above.
 
     Args:
       convolve: (lhs, rhs, parameters of lax's convolution) -> out, for any shard.
       geometry, params: the whole convolution.
+      rounds_parts: as in `convolve_shard`.
       identity: what `convolve` goes by, as text. XLA's programs are cached on disk by their text, in which the Python
         that they will ask is not; this is.
     """
@@ -36,8 +37,10 @@ def shared_out_by_xla(
     def whole(lhs, rhs):
         return convolve(lhs, rhs, {**params, "out_sharding": None})
 
+    local = partial(convolve_shard, convolve, geometry=geometry, params=params, rounds_parts=rounds_parts)
+
     def partition(mesh, operands, result):
-        return _program_of_a_shard(convolve, geometry, params, mesh, operands, result)
+        return _program_of_a_shard(local, geometry, mesh, operands, result)
 
     shared_out = custom_partitioning(whole)
     # The rule's shardings are read here rather than by JAX, which knows none that splits an axis of the mesh.
@@ -55,7 +58,7 @@ def flat_mesh(devices: int) -> AbstractMesh:
     return AbstractMesh((devices,), ("devices",))
 
 
-def _program_of_a_shard(convolve, geometry, params, mesh, operands, result):
+def _program_of_a_shard(local, geometry, mesh, operands, result):
     """As `custom_partitioning` wants it: mesh, function of a shard, shardings of the result and of the operands."""
     factors = factors_of(geometry)
     mesh, (lhs, rhs, out) = _read(mesh, (*operands, result), geometry)
@@ -66,11 +69,9 @@ def _program_of_a_shard(convolve, geometry, params, mesh, operands, result):
     def sharding(array):
         return NamedSharding(mesh, PartitionSpec(*(names or None for names in spec_of(array, division.axes))))
 
-    local = partial(convolve_shard, convolve, geometry=geometry, params=params, axes=division.axes, mesh=sizes)
-
     def shard(lhs, rhs):
         with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):  # of the caller's explicit axes nothing is left here
-            return local(lhs, rhs)
+            return local(lhs, rhs, axes=division.axes, mesh=sizes)
 
     return mesh, shard, sharding(factors.out), (sharding(factors.lhs), sharding(factors.rhs))
 

@@ -36,6 +36,7 @@ def convolve_shard(
     params: dict[str, Any],
     axes: dict[str, Axes],
     mesh: dict[str, int],
+    rounds_parts: bool = False,
 ) -> jax.Array:
     """This shard's part of the convolution.
 
@@ -49,6 +50,8 @@ def convolve_shard(
       params: the same as lax's parameters.
       axes: factor -> mesh axes.
       mesh: sizes of the mesh axes, in the order of the mesh.
+      rounds_parts: whether the parts of sums are rounded before they are added up. If not, those of half types are sent
+        in float32, and the sum is rounded once.
     """
     numbers = geometry.dimension_numbers
     padding = list(geometry.padding)
@@ -82,13 +85,15 @@ def convolve_shard(
         "out_sharding": None,
     }
     summed = tuple(name for factor in shared if is_summed(factor) for name in axes[factor])
-    if summed and jnp.issubdtype(geometry.out_dtype, np.inexact):  # parts of a sum are rounded once, together
-        params["preferred_element_type"] = geometry.accumulator
+    inexact = jnp.issubdtype(geometry.out_dtype, np.inexact)
+    sent = np.dtype(geometry.out_dtype) if rounds_parts and inexact else geometry.accumulator
+    if summed and inexact:
+        params["preferred_element_type"] = sent
     out = convolve(lhs, rhs, params)
     for shard, axis, part in cuts:
         out = pick(out, shard, axis, part.skips, part.share)
     if summed:
-        out = lax.psum(out.astype(geometry.accumulator), summed).astype(geometry.out_dtype)
+        out = lax.psum(out.astype(sent), summed).astype(geometry.out_dtype)
     return out
 
 
