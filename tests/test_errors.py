@@ -107,5 +107,6 @@ def test_signature_is_that_of_lax():
     ours = list(inspect.signature(jaxconv.conv_general_dilated).parameters.values())
     assert [(p.name, p.default, p.kind) for p in ours[: len(theirs)]] == [(p.name, p.default, p.kind) for p in theirs]
     assert [(p.name, p.kind) for p in ours[len(theirs) :]] == [
-        (name, inspect.Parameter.KEYWORD_ONLY) for name in ("algorithm", "accuracy", "max_workspace_bytes")
+        (name, inspect.Parameter.KEYWORD_ONLY)
+        for name in ("algorithm", "accuracy", "max_workspace_bytes", "spatial_axis_name")
     ]
