@@ -1,6 +1,7 @@
 """Collectives read in the text of compiled programs."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -111,6 +112,8 @@ def test_the_device_that_sends_most():
 def test_groups_along_axes_of_a_mesh(axes, participants):
     line = f"%a = f32[6] all-reduce(%x), replica_groups=mesh['x'=4,'y'=6] {axes}, to_apply=%add"
     assert collectives(MODULE + line)[0].participants == participants
+    spaced = re.sub("'(.)'", r"'axis \1'", line)
+    assert collectives(MODULE + spaced)[0].participants == participants
 
 
 def test_alone():

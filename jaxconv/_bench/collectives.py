@@ -28,9 +28,8 @@ COMMENT = re.compile(r"/\*.*?\*/")
 ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 PAIRS = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)*)\}")
 GROUPS = re.compile(r"replica_groups=(?:\{(\{[\d,{}]*\})?\}|\[\d+,(\d+)\]<=|mesh\[(.*?)\][^{]*\{(.*?)\})")
-AXIS = re.compile(
-    r"""['"]?([\w.-]+)['"]?(?::\(\d+\)(\d+))?(?:=(\d+))?"""
-)  # 'name'=size of a mesh; a part: 'name':(first)size
+# Of a mesh: 'name'=size; of a part of an axis: 'name':(first)size.
+AXIS = re.compile(r"""['"]?([\w.-]+(?: [\w.-]+)*)['"]?(?::\(\d+\)(\d+))?(?:=(\d+))?""")
 DEVICES = re.compile(r"^HloModule .*$", re.MULTILINE)
 
 
