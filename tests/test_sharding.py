@@ -130,8 +130,7 @@ def on_shards(mesh, axes):
         asked = [(array, factors.spec_of(array, axes)) for array in (held.out, held.lhs, held.rhs)]
         possible = factors.divide(held, asked, dict(mesh.shape)).axes
         lhs_spec, rhs_spec, out_spec = (
-            P(*(names or None for names in factors.spec_of(array, possible)))
-            for array in (held.lhs, held.rhs, held.out)
+            factors.partition_spec(factors.spec_of(array, possible)) for array in (held.lhs, held.rhs, held.out)
         )
 
         def with_nans(x, spec):

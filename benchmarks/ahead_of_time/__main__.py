@@ -11,22 +11,18 @@ that takes longer than --limit is kept as such, and tried again under a higher o
 """
 
 import argparse
-import importlib.util
 import math
-import platform
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from jaxconv._bench.environment import commit, source
+from benchmarks import compiling
 from jaxconv._bench.job import DIRECTIONS
-from jaxconv._bench.report import show, write_markdown
-from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
+from jaxconv._bench.results import Results, open_or_resume
 from jaxconv._command.bench import jobs
-from jaxconv._machine import version
 
-from .report import EXPLANATION, TITLE, failed, sheets
+from . import report
 from .run import BACKENDS, BOUNDS, compile_all
 
 OUT = Path(__file__).parent.with_suffix(".json")
@@ -47,34 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--limit", type=_minutes, default=15.0, metavar="MINUTES", help="for each program (%(default)g)"
     )
-    parser.add_argument("--out", type=Path, default=OUT, help="results (benchmarks/ahead_of_time.json)")
-    parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
-    parser.add_argument("--report-only", action="store_true", help="compile nothing")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    compiling.add_options(parser, OUT)
     options = parser.parse_args(arguments)
     options.suite, options.batch, options.layout, options.dtype = ["kinds"], None, None, options.dtype or list(DTYPES)
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=180)
-    try:
-        results = load(options.out) if options.report_only else _compile(options, parser, console)
-    except ResultsError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. {options.out} has what was compiled: the same command goes on from there.")
-        return 130
-    rows = list(results.rows.values())
-    made = sheets(rows)
-    show(console, made, EXPLANATION)
-    if options.markdown:
-        write_markdown(options.markdown, results.header, made, TITLE, EXPLANATION, "Compiled")
-    return int(bool(failed(rows)))
+    return compiling.run(parser, options, lambda console: _compile(options, parser, console), report)
 
 
 def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, console: Console) -> Results:
-    if importlib.util.find_spec("libtpu") is None:
-        parser.exit(2, f"{parser.prog}: it needs the compiler, libtpu: pip install 'jaxconv[tpu]'\n")
     chosen = jobs(options)
     if not chosen:
         parser.exit(2, f"{parser.prog}: no layer has {' or '.join(map(repr, options.layer))} in its name\n")
@@ -95,9 +70,8 @@ def header() -> dict[str, Any]:
     """What the programs depend on."""
     from .programs import TOPOLOGY
 
-    versions = {name: version(name) for name in ("jax", "jaxlib", "libtpu")}
-    conditions = {"commit": commit(), "source": source(), **versions, "python": platform.python_version()}
-    return {"environment": conditions, "settings": {"target": TOPOLOGY, "bounds": list(BOUNDS.values())}}
+    settings = {"target": TOPOLOGY, "bounds": list(BOUNDS.values())}
+    return {"environment": compiling.environment(), "settings": settings}
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks.compiling import started
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench.job import Job
 from jaxconv._bench.process import Worker
-from jaxconv._bench.results import Results, ResultsError, Row
+from jaxconv._bench.results import Results, Row
 
 BACKENDS = ("lax", *(name for name in ALGORITHMS if name != "xla"))  # which is lax's own program
 COMMAND = [sys.executable, "-m", "benchmarks.ahead_of_time.worker"]
@@ -28,10 +29,7 @@ def compile_all(jobs: Iterable[Job], backends: list[str], limit: float, results:
       ResultsError: if there is no compiler, which says nothing of any program.
     """
     jobs = list(jobs)
-    worker = Worker(COMMAND)
-    if "error" in (started := worker.ask(STARTING, do="start")):
-        worker.stop()
-        raise ResultsError(f"the compiler does not start: {started['error']}")
+    worker = started(COMMAND, STARTING)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console, transient=True) as progress:

@@ -11,19 +11,17 @@ versions are not mixed: --out another file, or --fresh.
 """
 
 import argparse
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.ahead_of_time.__main__ import header as conditions
-from jaxconv._bench.report import show, write_markdown
-from jaxconv._bench.results import Results, ResultsError, load, open_or_resume
+from benchmarks import compiling
+from jaxconv._bench.results import Results, open_or_resume
 
+from . import report
 from .layouts import KIND, SLICES, layouts
 from .networks import NETWORKS
-from .report import EXPLANATION, TITLE, failed, sheets
 from .run import CONTESTANTS, Program, compile_all
 
 OUT = Path(__file__).parent.with_suffix(".json")
@@ -39,33 +37,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slice", action="append", choices=SLICES, help="default all; several for several")
     parser.add_argument("--contestant", action="append", choices=CONTESTANTS, help="the same")
     parser.add_argument("--effort", type=float, default=EFFORT, help="of the compiler, -1 to 1 (%(default)s)")
-    parser.add_argument("--out", type=Path, default=OUT, help="results (benchmarks/scaling.json)")
-    parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
-    parser.add_argument("--report-only", action="store_true", help="compile nothing")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    compiling.add_options(parser, OUT)
     options = parser.parse_args(arguments)
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=180)
-    try:
-        results = load(options.out) if options.report_only else _compile(options, parser, console)
-    except ResultsError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    except KeyboardInterrupt:
-        console.print(f"Interrupted. {options.out} has what was compiled: the same command goes on from there.")
-        return 130
-    rows = list(results.rows.values())
-    made = sheets(rows)
-    show(console, made, EXPLANATION)
-    if options.markdown:
-        write_markdown(options.markdown, results.header, made, TITLE, EXPLANATION, "Compiled")
-    return int(bool(failed(rows)))
+    return compiling.run(parser, options, lambda console: _compile(options, parser, console), report)
 
 
 def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, console: Console) -> Results:
-    if importlib.util.find_spec("libtpu") is None:
-        parser.exit(2, f"{parser.prog}: it needs the compiler, libtpu: pip install 'jaxconv[tpu]'\n")
     networks = [name for name in NETWORKS if any(part in name for part in options.network or [""])]
     if not networks:
         parser.exit(2, f"{parser.prog}: no network has {' or '.join(map(repr, options.network))} in its name\n")
@@ -80,7 +57,7 @@ def _compile(options: argparse.Namespace, parser: argparse.ArgumentParser, conso
 
 def header(effort: float) -> dict[str, Any]:
     """What the programs depend on."""
-    return {**conditions(), "settings": {"target": KIND, "effort": effort}}
+    return {"environment": compiling.environment(), "settings": {"target": KIND, "effort": effort}}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Tables of the results, and of the model beside and beyond them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxconv._bench.figures import failures
@@ -10,7 +10,7 @@ from jaxconv._bench.sheets import Sheet
 from .layouts import Layout
 from .model import Cost, cost
 from .networks import NETWORKS
-from .run import in_order, program
+from .run import CONTESTANTS, in_order, program
 
 TITLE = "Training steps on slices of TPUs, compiled ahead of time"
 EXPLANATION = (
@@ -25,6 +25,7 @@ EXPLANATION = (
     "B bytes B (n - 1) / n. Each instruction counts once."
 )
 OURS = ("accelerate", "spatial")  # which the model is of
+NAMES = ("network", "slice", "layout", "contestant")  # of a program
 # Slices that no compiler was asked for, on paper: a pod of v5e has 256 chips, so 1024 are four of them.
 PAPER = (
     Layout(1, (16, 16)),
@@ -88,22 +89,17 @@ def differences(rows: Sequence[Row], name: str) -> dict[str, float]:
 
 
 def _programs(rows: Sequence[Row]) -> Sheet:
-    cells = []
-    for row in rows:
-        for name, entry in compiled(row).items():
-            memory = entry["memory"]
-            cells.append(
-                [
-                    *_names(row),
-                    name,
-                    *(_mib(memory[part]) for part in ("arguments", "results", "temporaries")),
-                    _mib(sum(memory.values())),
-                    "-" if doubt(row, name) else f"{entry['seconds'] * 1e3:.1f}",
-                    f"{entry['flops'] / 1e12:.2f}",
-                    f"{entry['bytes'] / 1e9:.1f}",
-                    f"{entry['compiling']:.0f}",
-                ]
-            )
+    def cells(row: Row, name: str, entry: dict[str, Any]) -> list[str]:
+        memory = entry["memory"]
+        return [
+            *(_mib(memory[part]) for part in ("arguments", "results", "temporaries")),
+            _mib(sum(memory.values())),
+            "-" if doubt(row, name) else f"{entry['seconds'] * 1e3:.1f}",
+            f"{entry['flops'] / 1e12:.2f}",
+            f"{entry['bytes'] / 1e9:.1f}",
+            f"{entry['compiling']:.0f}",
+        ]
+
     notes = [
         f"Without an estimate: {row['name']}, {program(row).layout} by {name}: {why}."
         for row in rows
@@ -111,49 +107,37 @@ def _programs(rows: Sequence[Row]) -> Sheet:
         if (why := doubt(row, name))
     ]
     notes += [f"FAILED: {line}" for line in failed(rows)]
-    columns = ["network", "slice", "layout", "contestant", "arguments MiB", "results MiB", "temporaries MiB", "all MiB"]
-    return Sheet("programs", [*columns, "estimate ms", "Tflop", "GB", "compiling s"], cells, 4, notes)
+    columns = [*NAMES, "arguments MiB", "results MiB", "temporaries MiB", "all MiB"]
+    columns += ["estimate ms", "Tflop", "GB", "compiling s"]
+    return Sheet("programs", columns, _each(rows, cells), 4, notes)
 
 
 def _sent(rows: Sequence[Row]) -> Sheet:
     kinds = sorted({kind for row in rows for entry in compiled(row).values() for kind in entry["collectives"]})
-    cells = []
-    for row in rows:
-        for name, entry in compiled(row).items():
-            found = entry["collectives"]
-            cells.append(
-                [
-                    *_names(row),
-                    name,
-                    *(
-                        f"{found[kind]['instructions']}: {_mb(found[kind]['sent'])}" if kind in found else "-"
-                        for kind in kinds
-                    ),
-                    _mb(sum(one["sent"] for one in found.values())),
-                ]
-            )
+
+    def cells(row: Row, name: str, entry: dict[str, Any]) -> list[str]:
+        found = entry["collectives"]
+        counts = (
+            f"{found[kind]['instructions']}: {_mb(found[kind]['sent'])}" if kind in found else "-" for kind in kinds
+        )
+        return [*counts, _mb(sum(one["sent"] for one in found.values()))]
+
     notes = []
     for name in OURS:
         pairs = [(row["backends"]["lax"], row["backends"][name]) for row in rows if {"lax", name} <= set(compiled(row))]
         if pairs:
             times = sorted(sent(lax, "collective-permute") / sent(ours, "collective-permute") for lax, ours in pairs)
             notes.append(f"Permuted bytes of lax: {times[0]:.1f} to {times[-1]:.1f} times those of {name}.")
-    columns = ["network", "slice", "layout", "contestant", *kinds, "sent MB"]
-    return Sheet("collectives: instructions, and MB sent per chip", columns, cells, 4, notes)
+    columns = [*NAMES, *kinds, "sent MB"]
+    return Sheet("collectives: instructions, and MB sent per chip", columns, _each(rows, cells), 4, notes)
 
 
 def _checked(rows: Sequence[Row]) -> Sheet:
-    cells = []
-    for row in rows:
-        for name in OURS:
-            if name in compiled(row):
-                expected, entry = predicted(row, name), row["backends"][name]
-                pairs = (
-                    ("collective-permute", expected.halos),
-                    ("all-reduce", expected.gradients),
-                )
-                numbers = [_mb(value) for kind, model in pairs for value in (model, sent(entry, kind))]
-                cells.append([*_names(row), name, *numbers])
+    def cells(row: Row, name: str, entry: dict[str, Any]) -> list[str]:
+        expected = predicted(row, name)
+        pairs = (("collective-permute", expected.halos), ("all-reduce", expected.gradients))
+        return [_mb(value) for kind, model in pairs for value in (model, sent(entry, kind))]
+
     notes = []
     for name in OURS:
         if any(name in compiled(row) for row in rows):
@@ -162,8 +146,8 @@ def _checked(rows: Sequence[Row]) -> Sheet:
                 f"Largest difference of {name} from the model: collective-permutes {apart['collective-permute']:.4%}, "
                 f"all-reduces {apart['all-reduce']:.4%}."
             )
-    columns = ["network", "slice", "layout", "contestant", "halos MB", "permuted MB", "gradients MB", "reduced MB"]
-    return Sheet("the model against the programs: MB sent per chip", columns, cells, 4, notes)
+    columns = [*NAMES, "halos MB", "permuted MB", "gradients MB", "reduced MB"]
+    return Sheet("the model against the programs: MB sent per chip", columns, _each(rows, cells, OURS), 4, notes)
 
 
 def _on_paper() -> Sheet:
@@ -193,9 +177,16 @@ def _on_paper() -> Sheet:
     return Sheet("on paper, per chip", columns, cells, 4, notes)
 
 
-def _names(row: Row) -> list[str]:
-    found = program(row)
-    return [found.network, found.slice, str(found.layout)]
+def _each(
+    rows: Sequence[Row], cells: Callable[[Row, str, dict[str, Any]], list[str]], names: Sequence[str] = CONTESTANTS
+) -> list[list[str]]:
+    """A line for each program of these contestants that compiled: which one it is, and these cells."""
+    lines = []
+    for row in rows:
+        found, entries = program(row), compiled(row)
+        begin = [found.network, found.slice, str(found.layout)]
+        lines += [[*begin, name, *cells(row, name, entries[name])] for name in names if name in entries]
+    return lines
 
 
 def _mib(count: int) -> str:

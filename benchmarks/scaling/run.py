@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from jaxconv._bench.process import Worker
-from jaxconv._bench.results import Results, ResultsError, Row
+from benchmarks.compiling import started
+from jaxconv._bench.results import Results, Row
 from jaxconv._bench.results import identity as key
 
 from .layouts import Layout
@@ -57,10 +57,7 @@ def compile_all(
     Raises:
       ResultsError: if there is no compiler, which says nothing of any program.
     """
-    worker = Worker(COMMAND)
-    if "error" in (started := worker.ask(PATIENCE, do="start")):
-        worker.stop()
-        raise ResultsError(f"the compiler does not start: {started['error']}")
+    worker = started(COMMAND, PATIENCE)
     try:
         for each in programs:
             for contestant in contestants:

@@ -14,7 +14,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from .._geometry import Geometry
-from .factors import Axes, divide, factors_of, spec_of
+from .factors import Axes, divide, factors_of, partition_spec, spec_of
 from .shard import convolve_shard, warn_once
 
 
@@ -50,7 +50,7 @@ def shared_out_by_types(
 
     sizes = dict(mesh.shape)
     specs = [spec_of(array, division.axes) for array in arrays]
-    lhs_spec, rhs_spec, out_spec = (PartitionSpec(*(names or None for names in spec)) for spec in specs)
+    lhs_spec, rhs_spec, out_spec = map(partition_spec, specs)
     local = partial(
         convolve_shard,
         convolve,

@@ -15,6 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from jax.experimental.custom_partitioning import ArrayMapping, CompoundFactor, SdyShardingRule
+from jax.sharding import PartitionSpec
 
 from .._geometry import Geometry
 
@@ -159,3 +160,8 @@ WORDS = {
 def spec_of(array: Array, axes: dict[str, Axes]) -> list[Axes]:
     """The mesh axes that each axis of an array is split over, once the factors are."""
     return [tuple(name for factor in held for name in axes.get(factor, ())) for held in array]
+
+
+def partition_spec(split: list[Axes]) -> PartitionSpec:
+    """The same as JAX writes it."""
+    return PartitionSpec(*(names or None for names in split))

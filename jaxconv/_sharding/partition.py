@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 
 from .._geometry import Geometry
-from .factors import Axes, divide, factors_of, propagation_rule, spec_of
+from .factors import Axes, divide, factors_of, partition_spec, propagation_rule, spec_of
 from .shard import convolve_shard, warn_once
 
 
@@ -67,7 +67,7 @@ def _program_of_a_shard(local, geometry, mesh, operands, result):
     warn_once(geometry, division.refused)
 
     def sharding(array):
-        return NamedSharding(mesh, PartitionSpec(*(names or None for names in spec_of(array, division.axes))))
+        return NamedSharding(mesh, partition_spec(spec_of(array, division.axes)))
 
     def shard(lhs, rhs):
         with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):  # of the caller's explicit axes nothing is left here

@@ -72,9 +72,8 @@ def convolve_shard(
             cuts.append((shard, numbers.out_spec[2 + axis], part))
     if "c" in shared:
         shard = shard_index(axes["c"], mesh)
-        if geometry.in_channels % shared["c"]:  # never where groups share an axis with them: see `divide`
-            lhs = only_real(lhs, shard, shared["c"], numbers.lhs_spec[1], geometry.in_channels)
-            rhs = only_real(rhs, shard, shared["c"], numbers.rhs_spec[1], geometry.in_channels)
+        lhs = only_real(lhs, shard, shared["c"], numbers.lhs_spec[1], geometry.in_channels)
+        rhs = only_real(rhs, shard, shared["c"], numbers.rhs_spec[1], geometry.in_channels)
 
     groups = -(-geometry.groups // shared.get("g", 1))
     params = {
