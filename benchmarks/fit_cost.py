@@ -2,7 +2,8 @@
 
     python benchmarks/fit_cost.py                  fit to training.json, judge, write _cost.json and cost.md
     python benchmarks/fit_cost.py results.json ... first condense results of `python -m jaxconv bench`, and plans as
-                                                   `python -m benchmarks.models.plans` makes them, to training.json
+                                                   `python -m benchmarks.models.plans` makes them, to training.json;
+                                                   `benchmarks/measure_new.py` adds the times of a new algorithm to it
 
 The weights of an algorithm are a ridge regression of the logarithm of its seconds. What the chooser would lose is
 judged by leaving out a tenth of the layers at a time, in all directions: fit to the others, choose for these, compare
@@ -12,7 +13,6 @@ happens with layers unlike any that were measured.
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from math import prod
 from pathlib import Path
@@ -31,9 +31,8 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE = 1.0  # of weights of standardised features
-LEAST_ROWS = 8  # of an algorithm and kind, to be fitted at all
-LEAST_IN_CELL = 2
+RIDGE = 6.0  # of weights of standardised features
+LEAST_ROWS = 3  # of an algorithm and kind, to be fitted at all
 FOLDS = 10
 
 
@@ -107,8 +106,7 @@ def fit(rows: list[Row]) -> dict[str, Any]:
         for kind in sorted({_cost.kind(row.geometry) for row in rows}):
             some = [row for row in rows if name in row.seconds and _cost.kind(row.geometry) == kind]
             if len(some) >= LEAST_ROWS:
-                counts = Counter(_cost.cell(row.geometry) for row in some)
-                cells = sorted(cell for cell, count in counts.items() if count >= LEAST_IN_CELL)
+                cells = sorted({_cost.cell(row.geometry) for row in some})
                 fits.setdefault(name, {})[kind] = {"cells": cells, "weights": regress(some, name)}
     return fits
 
@@ -212,20 +210,29 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, help="of `python -m jaxconv bench`, to condense first")
-    parser.add_argument("--margin", type=float, default=1.1)
+    parser.add_argument("--margin", type=float, default=1.08)
     arguments = parser.parse_args()
     if arguments.results:
         condense(arguments.results)
     rows = load()
     text = report(rows, arguments.margin)
     print(text)
-    fits = fit(rows)
-    for kinds in fits.values():
-        for own in kinds.values():
-            own["weights"] = {feature: float(f"{weight:.6g}") for feature, weight in own["weights"].items()}
-    model = {"margin": arguments.margin, "fits": fits}
-    write_atomically(MODEL, json.dumps(model, indent=1) + "\n")
+    write_model(fit(rows), arguments.margin)
     write_atomically(REPORT, text)
+
+
+def write_model(fits: dict[str, Any], margin: float) -> None:
+    """_cost.json, a line for each algorithm and kind."""
+    features = list(dict.fromkeys(name for kinds in fits.values() for own in kinds.values() for name in own["weights"]))
+    parts = []
+    for name, kinds in fits.items():
+        lines = []
+        for kind, own in kinds.items():
+            weights = [float(f"{own['weights'].get(feature, 0):.5g}") for feature in features]
+            lines.append(f"  {json.dumps(kind)}: {json.dumps({'cells': own['cells'], 'weights': weights})}")
+        parts.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
+    head = f'"margin": {margin},\n"features": {json.dumps(features)},\n'
+    write_atomically(MODEL, f'{{{head}"fits": {{\n' + ",\n".join(parts) + "\n}}\n")
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ ERROR_FACTOR: dict[str, float] = {
     "winograd2": 1.5,
     "winograd4": 10.0,
     "fft": 2.0,
+    "onednn": 1.0,
     "xla": 1.0,
 }
 NORMWISE = frozenset({"karatsuba", "winograd2", "winograd4", "fft"})  # judged by the second bound above

@@ -149,7 +149,8 @@ def candidates(geometry: Geometry, settings: Settings) -> list[str]:
     as the best."""
     predicted = predictions(geometry, settings, platform())
     least = min(predicted.values(), default=0.0)
-    able = [name for name in ALGORITHMS if name not in ("xla", "naive") and not refusal(name, geometry, settings)]
+    others = [name for name in ALGORITHMS if name not in ("xla", "naive")]
+    able = [name for name in others if not refusal(name, geometry, settings, platform())]
     first = [] if xla_lacks(geometry, platform()) else ["xla"]
     return [*first, *(name for name in able if predicted.get(name, 0.0) <= HOPELESS * least or not least)]
 

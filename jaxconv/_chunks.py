@@ -35,11 +35,13 @@ class Kernel(NamedTuple):
       workspace: geometry -> bytes of all that both make, the result aside.
       prepare: (rhs, letters, geometry) -> whatever `compute` wants of it. rhs has the taps first and then C, G and O in
         the order they are stored in, which the letters "c", "g", "o" tell: a product of matrices takes any.
+      fuses: whether the compiler can fuse cutting, turning and putting back what is computed with computing it.
     """
 
     compute: Callable[[jax.Array, Any, Geometry], jax.Array]
     workspace: Callable[[Geometry], int]
     prepare: Callable[[jax.Array, str, Geometry], Any] = in_canonical_order
+    fuses: bool = True
 
 
 class Chunk(NamedTuple):
@@ -83,10 +85,11 @@ def needed(geometry: Geometry, kernel: Kernel, chunk: Chunk) -> int:
     itemsize, out_itemsize = jnp.dtype(g.dtype).itemsize, jnp.dtype(g.out_dtype).itemsize
     total = kernel.workspace(small)
     if chunk[:2] != everything[:2] or not g.lhs_layout.is_canonical:
-        copies = 1 if chunk.rows == everything.rows else 2  # this chunk's and the next
+        copies = (1 if chunk.rows == everything.rows else 2) + (not kernel.fuses)  # this chunk's and the next
         total += copies * small.batch * prod(small.spatial) * g.groups * g.in_channels * itemsize
     if chunk != everything or not g.out_layout.is_canonical:
-        total += small.batch * prod(small.out_spatial) * g.groups * small.out_channels * out_itemsize
+        copies = 1 + (not kernel.fuses)
+        total += copies * small.batch * prod(small.out_spatial) * g.groups * small.out_channels * out_itemsize
     in_front = sorted(axis for axis in g.rhs_layout.order[: g.ndim]) == list(range(g.ndim))
     if chunk.outputs < g.out_channels or not in_front:
         copies = 2 if chunk.outputs < g.out_channels else 1

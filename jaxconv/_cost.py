@@ -1,7 +1,7 @@
 """How long each algorithm takes on a CPU, predicted from the geometry alone.
 
 For each algorithm, and apart for kinds of convolution (with groups, with few output positions as weight gradients have
-them, in one dimension, channels first, of each type),
+them, in one dimension, of one tap, channels first, of each type),
 
     log seconds = sum over features of  weight[feature] * feature(geometry)
 
@@ -23,8 +23,13 @@ from ._machine import cores
 
 @cache
 def model() -> dict[str, Any]:
-    """The content of `_cost.json`: "margin", and "fits" by algorithm and kind, each with its "cells" and "weights"."""
-    return json.loads(Path(__file__).with_name("_cost.json").read_text())
+    """The content of `_cost.json`: "margin", and "fits" by algorithm and kind, each with its "cells" and "weights", in
+    the file a list in the order of "features", here by feature."""
+    content = json.loads(Path(__file__).with_name("_cost.json").read_text())
+    for kinds in content["fits"].values():
+        for fit in kinds.values():
+            fit["weights"] = dict(zip(content["features"], fit["weights"], strict=True))
+    return content
 
 
 def margin() -> float:
@@ -46,6 +51,7 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
     columns = g.out_spatial[-1] if g.ndim else 1
     inputs = g.batch * prod(g.spatial)
     padded = any(side for pair in g.padding for side in pair)
+    elements = sum(prod(layout.shape) for layout in (g.lhs_layout, g.rhs_layout, g.out_layout))
     return {
         "one": 1.0,
         "positions": log(positions),
@@ -59,12 +65,17 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "out channels over 16": log(max(g.out_channels, 16)),
         "out channels over 64": log(max(g.out_channels, 64)),
         "groups": log(g.groups),
+        "all in channels": log(g.groups * g.in_channels),
+        "all out channels": log(g.groups * g.out_channels),
         "grouped": float(g.groups > 1),
         "columns": log(columns),
         "columns over 64": log(max(columns, 64)),
         "products": log(max(g.macs, 2**20)),  # what is below is all overhead
+        "elements": log(elements),
+        "products by element": log(max(g.macs / elements, 1)),
         "strided": float(set(g.strides) - {1} != set()),
         "dilated": float(set(g.rhs_dilation) - {1} != set()),
+        "dilation": log(max(g.rhs_dilation, default=1)),
         "up": log(prod(g.lhs_dilation)),
         "unpadded": float(not padded),
         "unpadded, many products": float(not padded) * log(max(g.macs, 10**8) / 1e8),
@@ -87,6 +98,7 @@ def kind(geometry: Geometry) -> str:
         "grouped" if g.groups > 1 else "dense",
         "few positions" if g.few_positions else "many positions",
         "one axis" if g.ndim == 1 else "",
+        "one tap" if g.groups == 1 and prod(g.kernel) == 1 else "",
         "" if g.dtype == "float32" else g.dtype,
         "turned" if g.groups == 1 and not g.few_positions and not g.out_layout.is_canonical else "",
     ]

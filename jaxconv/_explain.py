@@ -223,7 +223,7 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
         if name != choice.algorithm:
             seconds, kind = measured.get(name, cost.get(name)), "measured" if name in measured else "predicted"
             slower = f"{_milliseconds(seconds)} ms {kind}" if seconds is not None else "not measured"
-            rejected[name] = refusal(name, g, settings) or slower
+            rejected[name] = refusal(name, g, settings, platform()) or slower
     shapes = ((g.lhs_layout, g.dtype), (g.rhs_layout, g.dtype), (g.out_layout, g.out_dtype))
     moved = sum(prod(layout.shape) * jnp.dtype(dtype).itemsize for layout, dtype in shapes)
     workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.max_workspace_bytes) if not g.is_empty else 0

@@ -27,6 +27,14 @@ def processor() -> str:
     return system.processor() or system.machine()
 
 
+@cache
+def processor_flags() -> frozenset[str]:
+    """The instruction sets it has, by Linux's names; none where the system does not tell."""
+    table = Path("/proc/cpuinfo")
+    lines = table.read_text().splitlines() if table.exists() else []
+    return frozenset(word for line in lines if line.startswith("flags") for word in line.split(":", 1)[1].split())
+
+
 def version(package: str) -> str | None:
     """As installed, None if it is not."""
     try:

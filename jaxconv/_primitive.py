@@ -26,7 +26,7 @@ from jax.interpreters import ad, batching, mlir
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._rewrite import Rule, rewrite
-from ._select import check_request, choose
+from ._select import EXPORTED_CPU, check_request, choose
 from ._settings import Request
 from ._sharding.explicit import explicit_mesh, shared_out_by_types
 from ._sharding.partition import flat_mesh, shared_out_by_xla
@@ -86,6 +86,8 @@ def _lower(context, lhs, rhs, *, request, **params):
     platform = platforms[0] if len(platforms) == 1 else "several"
     # One program for several platforms is to compile for the pickiest of them.
     target = "cuda" if "cuda" in platforms else platform
+    if target == "cpu" and context.module_context.lowering_parameters.for_export:
+        target = EXPORTED_CPU
     if lax_rules:
         context = _with_lax_rule(context, platform)
     if (shared_out := _shared_out(context, geometry, request, params, platforms)) is not None:

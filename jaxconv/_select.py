@@ -11,6 +11,8 @@ from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._settings import Request, Settings
 
+EXPORTED_CPU = "cpu, exported"  # a program for a CPU that another process compiles
+
 
 class Choice(NamedTuple):
     """An algorithm, and in words what made the choice."""
@@ -26,10 +28,13 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
     it cannot do, falling back is what the caller wants. What XLA partitions among devices (`is_partitioned`) is not of
     the sizes that anything was measured for, and XLA knows how to partition lax's convolution, but for batch groups:
     where channels are shared out, it adds up the wrong ones.
+
+    `platform` is what the program is compiled for: JAX's name of it, "several", or `EXPORTED_CPU`.
     """
     settings = request.settings
     if request.algorithm is not None:
-        if reason := ALGORITHMS[request.algorithm].unsupported(geometry, settings.max_workspace_bytes):
+        reason = not_there(request.algorithm, platform)
+        if reason := reason or ALGORITHMS[request.algorithm].unsupported(geometry, settings.max_workspace_bytes):
             other = "im2col" if xla_lacks(geometry, platform) else "xla"
             return Choice(other, f"{request.algorithm} was asked for, but {reason}")
         return Choice(request.algorithm, "asked for")
@@ -39,7 +44,7 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
         return Choice("xla", "XLA partitions it")
     if settings.plan is not None:
         planned = settings.plan.algorithm(geometry)
-        if planned is not None and not refusal(planned, geometry, settings):
+        if planned is not None and not refusal(planned, geometry, settings, platform):
             return Choice(planned, "plan")
     return choose_by_cost(geometry, settings, platform)
 
@@ -73,18 +78,27 @@ def predictions(geometry: Geometry, settings: Settings, platform: str) -> dict[s
     """Algorithm -> predicted seconds, of those that may be taken. Only this machine's CPU was measured: for other
     platforms, as for sizes that are symbols or zero, there is no prediction."""
     times: dict[str, float] = {}
-    if platform != "cpu" or geometry.is_symbolic or geometry.is_empty:
+    if platform not in ("cpu", EXPORTED_CPU) or geometry.is_symbolic or geometry.is_empty:
         return times
     for name in ALGORITHMS:
-        if not refusal(name, geometry, settings) and (seconds := _cost.predict(name, geometry)) is not None:
+        if not refusal(name, geometry, settings, platform) and (seconds := _cost.predict(name, geometry)) is not None:
             times[name] = seconds
     return times
 
 
-def refusal(name: str, geometry: Geometry, settings: Settings) -> str:
+def not_there(name: str, platform: str) -> str:
+    """Why programs for the platform cannot have the algorithm, whatever the convolution, or ""."""
+    if name == "onednn" and platform != "cpu":
+        return f"it is called by programs that this process compiles for its CPU, and not for {platform}"
+    return ""
+
+
+def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) -> str:
     """Why the algorithm may not be taken under these settings, or ""."""
     if name == "xla":
         return ""
+    if reason := not_there(name, platform):
+        return reason
     if name not in ACCURACIES[settings.accuracy]:
         return f"its error is not within what {settings.accuracy!r} allows"
     if reason := ALGORITHMS[name].unsupported(geometry, settings.max_workspace_bytes):

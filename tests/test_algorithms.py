@@ -16,10 +16,14 @@ from jax import lax
 import jaxconv
 from jaxconv import ALGORITHMS
 from jaxconv._accuracy import ERROR_FACTOR, NORMWISE
+from jaxconv._algorithms import _onednn
 from jaxconv._geometry import geometry_of
 from jaxconv.testing import DTYPES, WIDER, Problem, disagreement, problems
 
-every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
+WITHOUT_ONEDNN = pytest.mark.skipif(bool(_onednn.lack()), reason=_onednn.lack())
+every_algorithm = pytest.mark.parametrize(
+    "algorithm", [pytest.param(name, marks=WITHOUT_ONEDNN if name == "onednn" else ()) for name in ALGORITHMS]
+)
 
 # What an algorithm takes, where that is not everything: what to draw, so that little of it is refused.
 INEXACT = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
@@ -34,6 +38,7 @@ LIMITS = {
     "karatsuba": {**DENSE, "ndim": (1, 2), "taps": (8, 9, 2)},
     "winograd2": WINOGRAD,
     "winograd4": WINOGRAD,
+    "onednn": {"ndim": (1, 2, 3), "lhs_dilation": False, "dtypes": ("float32", "bfloat16")},
     "fft": {"ndim": (1, 2, 3), "lhs_dilation": False, "dtypes": INEXACT},
 }
 # These hand easier convolutions to others, the compiler's among them.
@@ -119,7 +124,7 @@ def test_batched(algorithm, data):
 def test_volumes(algorithm, dtype):
     problem = Problem((2, 2, 3, 5, 3), (3, 2, 1, 3, 3), (1, 1, 1), "SAME", dtype=dtype)
     if refusal(problem, algorithm):
-        assert algorithm in ("polyphase", "packing", "karatsuba")
+        assert algorithm in ("polyphase", "packing", "karatsuba") or dtype not in LIMITS[algorithm]["dtypes"]
         return
     agrees(problem, algorithm, "value", "gradient")
 
@@ -141,7 +146,7 @@ TYPES.append(("complex64", "complex128"))
 def test_the_result_has_the_type_it_is_said_to_have(algorithm, dtype, preferred):
     problem = example(algorithm, dtype, preferred)
     if refusal(problem, algorithm):
-        assert dtype not in LIMITS[algorithm]["dtypes"]
+        assert dtype not in LIMITS[algorithm]["dtypes"] or (algorithm, preferred) == ("onednn", "float64")
         return
     lhs, rhs = problem.operands()
     f = jax.jit(conv(problem, algorithm))
@@ -155,6 +160,9 @@ def test_the_result_has_the_type_it_is_said_to_have(algorithm, dtype, preferred)
 def test_wider_complex_results(algorithm):
     """lax rounds on the way (see `jaxconv.testing.WIDER`); the others are as exact as the type they return."""
     problem = example(algorithm, "complex64", "complex128", size=9)
+    if refusal(problem, algorithm):
+        assert "complex64" not in LIMITS[algorithm]["dtypes"]
+        return
     lhs, rhs = problem.operands()
     out = conv(problem, algorithm)(lhs, rhs)
     lax_rounds = judged(problem, algorithm, out, lhs, rhs)
@@ -235,3 +243,20 @@ def test_algorithm_reaches_the_backward_convolutions():
     assert text.count("request=<im2col") == 3
     assert "conv_general_dilated[" not in text
     assert "convolution" not in jax.jit(gradients).lower(lhs, rhs).as_text()
+
+
+@pytest.mark.parametrize("spatial, taps", [((64,), (2,)), ((9, 8), (2, 3)), ((5, 4, 6), (2, 1, 2))])
+@pytest.mark.parametrize("algorithm", ["kn2row", "im2col", "strips", "col2im"])
+def test_weight_gradients_of_bfloat16_run(algorithm, spatial, taps):
+    """XLA:CPU compiles some products of bfloat16 to what it then cannot run on every processor."""
+    problem = Problem((2, 4, *spatial), (8, 4, *taps), (1,) * len(taps), "VALID", dtype="bfloat16")
+    lhs, rhs = problem.operands()
+    cotangent = jnp.ones_like(problem.lax(lhs, rhs))
+
+    def gradient(lhs, cotangent, rhs=rhs):
+        arguments = {**problem.arguments, "preferred_element_type": None}
+        return jax.linear_transpose(lambda rhs: lax.conv_general_dilated(lhs, rhs, **arguments), rhs)(cotangent)[0]
+
+    got = jaxconv.accelerate(jax.jit(gradient), algorithm=algorithm)(lhs, cotangent)
+    exact = gradient(*(x.astype("float64") for x in (lhs, cotangent, rhs)))
+    np.testing.assert_allclose(got.astype("float64"), exact, 2**-7, 1e-2)

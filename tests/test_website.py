@@ -200,7 +200,9 @@ def test_adding_an_algorithm_in_one_file_and_two_rows(tmp_path):
     for path, row in (table, exactness):
         text = (tmp_path / path).read_text()
         [last] = re.findall(r'^    "xla": .+\n', text, re.MULTILINE)
-        (tmp_path / path).write_text(text.replace("from . import ", "from . import gather, ").replace(last, row + last))
+        (tmp_path / path).write_text(
+            text.replace("from . import (\n", "from . import (\n    gather,\n").replace(last, row + last)
+        )
 
     some = (
         "values or derivatives or volumes or without_64 or unusual or where_they_belong or small and last and forward"

@@ -2,7 +2,22 @@
 
 from .._algorithm import Algorithm
 from .._geometry import Geometry
-from . import col2im, depthwise, fft, im2col, karatsuba, kn2row, naive, packing, polyphase, slabs, strips, winograd, xla
+from . import (
+    col2im,
+    depthwise,
+    fft,
+    im2col,
+    karatsuba,
+    kn2row,
+    naive,
+    onednn,
+    packing,
+    polyphase,
+    slabs,
+    strips,
+    winograd,
+    xla,
+)
 
 
 def of_constant_shapes(algorithm: Algorithm) -> Algorithm:
@@ -30,6 +45,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "winograd2": of_constant_shapes(winograd.F2),
     "winograd4": of_constant_shapes(winograd.F4),
     "fft": of_constant_shapes(fft.ALGORITHM),
+    "onednn": of_constant_shapes(onednn.ALGORITHM),
     "xla": xla.ALGORITHM,
 }
 """Name -> algorithm, for what is passed as `algorithm=`: `list(jaxconv.ALGORITHMS)` are the names."""

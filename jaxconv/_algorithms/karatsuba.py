@@ -24,7 +24,7 @@ from jax import lax
 from .._chunks import Kernel, chunked, part, whole
 from .._geometry import Geometry
 from .._tiling import ceil_div
-from . import xla
+from . import _onednn
 from ._bilinear import along, interleaved
 
 LEAST_TAPS = 8  # along an axis, for halving to pay
@@ -92,7 +92,7 @@ def compute(lhs: jax.Array, taps: dict[tuple[int, ...], jax.Array], geometry: Ge
         values = along(OF_INPUTS, values, axis)
 
     for place, window in values.items():
-        out = xla.convolve(window.squeeze(-2), taps[place].squeeze(-2), inner)
+        out = _onednn.convolve(window.squeeze(-2), taps[place].squeeze(-2), inner)
         values[place] = out[..., None, :]
     for axis in halved:
         values = along(OF_OUTPUTS, values, axis)

@@ -18,7 +18,7 @@ from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
 from .._phases import Phase, axis_phases, interleave
 from .._summands import added_up
-from . import kn2row, xla
+from . import _onednn, kn2row
 
 MAX_POSITIONS = 4  # of each phase, for products of matrices
 
@@ -63,7 +63,7 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
         if by_position(part):
             return kn2row.by_position(lhs, taps, part).astype(g.out_dtype)
         merged = lhs.reshape(*lhs.shape[:-2], -1), taps.reshape(*taps.shape[:-2], -1)
-        return xla.convolve(*merged, part).reshape(g.batch, *counts(g), g.groups, g.out_channels)
+        return _onednn.convolve(*merged, part).reshape(g.batch, *counts(g), g.groups, g.out_channels)
 
     return interleave(axis_phases(g), convolve_phase, range(1, 1 + g.ndim), g.out_spatial)
 

@@ -21,7 +21,7 @@ from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, dilated
 from .._layout import channels_last
 from .._summands import choose_summands, in_summands, of_summands
-from . import slabs, xla
+from . import _onednn, slabs, xla
 from .im2col import FUSED_SLICES
 
 MAX_SLICES = 16  # positions along the last axis
@@ -61,11 +61,13 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     taps = jnp.pad(taps, ((prod(inner.kernel) - len(taps), 0), (0, 0), (0, 0)))
     taps = taps.reshape(*inner.kernel, inner.in_channels, g.out_channels)
     strips = cut(lhs.squeeze(-2), g).reshape(1, *inner.spatial, inner.in_channels)
-    if inner.ndim > 2:
-        out = slabs.compute(strips[..., None, :], taps[..., None, :], inner)
-    else:
-        out = xla.convolve(strips, taps, inner)
+    out = _onednn.convolve(strips, taps, inner, by_slabs if inner.ndim > 2 else xla.convolve)
     return jnp.moveaxis(out.reshape(*g.out_spatial, g.batch, 1, g.out_channels), last, 0)
+
+
+def by_slabs(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """The same convolution, which is of one group, by `slabs`."""
+    return slabs.compute(lhs[..., None, :], rhs[..., None, :], geometry).squeeze(-2)
 
 
 def cut(lhs: jax.Array, g: Geometry) -> jax.Array:

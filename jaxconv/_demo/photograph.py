@@ -84,18 +84,21 @@ def show(console: Console, out: Path) -> bool:
         table.add_column(column, justify="left" if column in words else "right", no_wrap=True)
     held, filtered = True, None
     shapes = (3, *picture.shape[:2], 1), (TAPS, TAPS, 1, len(bank))
-    geometry = geometry_of(*(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes), **ARGUMENTS)
-    takers = [name for name, algorithm in ALGORITHMS.items() if not algorithm.unsupported(geometry)]
+    takers = {}
+    for dtype in ("float32", "float64"):
+        with jax.enable_x64(dtype == "float64"):
+            geometry = geometry_of(*(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes), **ARGUMENTS)
+        takers[dtype] = [name for name, algorithm in ALGORITHMS.items() if not algorithm.unsupported(geometry)]
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("photograph", total=2 * len(takers))
-        for dtype in ("float32", "float64"):
+        task = progress.add_task("photograph", total=sum(map(len, takers.values())))
+        for dtype in takers:
             with jax.enable_x64(dtype == "float64"):
                 # The three colours are three images of one channel. What is judged is the convolution alone: picture
                 # and filters are rounded to the type before the exact result is made from them.
                 lhs = jnp.asarray(picture.transpose(2, 0, 1)[..., None], dtype)
                 rhs = jnp.asarray(np.stack(list(bank.values()), axis=-1)[:, :, None, :], dtype)
                 right = truth(lhs, rhs)
-                for algorithm in takers:
+                for algorithm in takers[dtype]:
                     progress.update(task, description=f"photograph, {algorithm}, {dtype}")
                     filtered, agrees = _judged(algorithm, lhs, rhs, right, table)
                     held &= agrees

@@ -1,0 +1,137 @@
+"""Measure a new algorithm on the convolutions of training.json, for `fit_cost.py` to fit the cost model to.
+
+    python benchmarks/measure_new.py OUT [--threads N]       again after an interruption: it goes on where it was
+    python benchmarks/measure_new.py OUT ... --merge         puts its times into training.json
+
+Whatever the machine: beside the algorithms that training.json has no times of, it measures, in turns within one
+process, lax's and those that are near the best. Machines differ by a factor that depends on the convolution. It is what
+these took here by what they took there; a new time divided by it goes into training.json.
+
+Rows for other numbers of threads than this process may use are left for another run; `--threads` restricts it to so
+many processors first (Linux).
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+from fit_cost import TRAINING, load
+from rich.progress import track
+
+from jaxconv import ALGORITHMS, conv_general_dilated
+from jaxconv._bench.figures import geometric_mean
+from jaxconv._files import write_rows
+from jaxconv._geometry import Geometry
+from jaxconv._machine import conditions, cores
+from jaxconv._sampled import random_operands
+from jaxconv._select import refusal
+from jaxconv._settings import Settings
+
+CHANGED = {"polyphase", "strips", "karatsuba"}  # since their times were taken: not to be compared with
+FAR = 2.0  # times the best: not measured
+FAR_LAX = 10.0  # the same of lax's own
+ROUNDS, ROUND_SECONDS = 3, 0.01
+SETTINGS = Settings("fast")
+SAVED_EVERY = 20  # convolutions
+
+
+def wanted(geometry: Geometry, seconds: dict[str, float]) -> list[str]:
+    """The algorithms to measure, given the times that there are."""
+    least = min(seconds.values())
+    near = [name for name in ALGORITHMS if seconds.get(name, 0.0) <= (FAR_LAX if name == "xla" else FAR) * least]
+    return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
+
+
+def measured(geometry: Geometry, names: list[str]) -> dict[str, float]:
+    """Medians, in seconds; of what is far from the fastest, the second call."""
+    lhs, rhs = jax.device_put(random_operands(geometry))
+    calls, times = {}, {}
+    for name in names:
+        f = partial(conv_general_dilated, **geometry.to_params(), algorithm=name)
+        compiled = jax.jit(f).lower(lhs, rhs).compile()
+        calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(lhs, rhs))
+        calls[name]()
+        times[name] = [clocked(calls[name])]
+    least = min(seconds for [seconds] in times.values())
+    near = [name for name, [seconds] in times.items() if seconds <= FAR * least]
+    for turn in range(ROUNDS):
+        for name in near[turn % len(near) :] + near[: turn % len(near)]:
+            taken = [clocked(calls[name])]
+            while sum(taken) < ROUND_SECONDS:
+                taken.append(clocked(calls[name]))
+            times[name] += taken
+    return {name: float(f"{statistics.median(taken):.6g}") for name, taken in times.items()}
+
+
+def clocked(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def measure(out: Path, threads: int | None) -> None:
+    """All rows of this many threads that `out` does not have yet."""
+    if threads is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # before XLA makes its threads
+    content = json.loads(out.read_text()) if out.exists() else {"rows": []}
+    rows: dict[str, dict[str, Any]] = {key(row): row for row in content["rows"]}
+    order = load()
+    random.Random(0).shuffle(order)  # what is there of an interrupted run is of all kinds
+    for row in track(order, description=f"{cores()} threads"):
+        fields = {"geometry": row.geometry.to_json(), "threads": row.threads}
+        if row.threads != cores() or key(fields) in rows:
+            continue
+        rows[key(fields)] = {**fields, "seconds": measured(row.geometry, wanted(row.geometry, row.seconds))}
+        if len(rows) % SAVED_EVERY == 0:
+            write_rows(out, {"conditions": conditions()}, "rows", rows.values())
+    write_rows(out, {"conditions": conditions()}, "rows", rows.values())
+
+
+def key(row: dict[str, Any]) -> str:
+    """What two measurements of the same have in common."""
+    return json.dumps([row["geometry"], row["threads"]])
+
+
+def merge(outs: list[Path]) -> None:
+    """training.json with the times of algorithms that it has none of."""
+    contents = [json.loads(out.read_text()) for out in outs]
+    times = {key(row): row["seconds"] for content in contents for row in content["rows"]}
+    old, rows = json.loads(TRAINING.read_text()), []
+    for fields, row in zip(old["rows"], load(), strict=True):
+        here = times.get(key({"geometry": row.geometry.to_json(), "threads": row.threads}), {})
+        both = [name for name in here if name in row.seconds and name not in CHANGED]
+        if both:
+            factor = geometric_mean(here[name] / row.seconds[name] for name in both)
+            new = {name: float(f"{here[name] / factor:.6g}") for name in here if name not in row.seconds}
+            fields = {**fields, "seconds": {**row.seconds, **new}}
+        rows.append(fields)
+    added = [{**content["conditions"], "rounds": ROUNDS, "seconds": ROUND_SECONDS} for content in contents]
+    write_rows(TRAINING, {"conditions": [*old["conditions"], *added]}, "rows", rows)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", nargs="+", type=Path)
+    parser.add_argument("--threads", type=int, help="processors to use (default all)")
+    parser.add_argument("--merge", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    if options.merge:
+        merge(options.out)
+    elif len(options.out) > 1:
+        parser.error("times are written to one file")
+    else:
+        measure(options.out[0], options.threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""oneDNN, Intel's library of kernels for processors: jaxlib for x86 has it built in, and XLA calls it by name.
+
+XLA:CPU runs a custom call named `__onednn$convolution` by oneDNN, on its own threads. It makes such calls itself only
+where an experimental flag asks for them; a program may hold one all the same. The call's configuration is JSON: where
+the arrays have their axes, strides, padding, dilation (less one), groups (`xla/service/cpu/onednn_config.proto`).
+
+Nothing of that is promised. So the call is made only with versions of jaxlib that it was tried with, on processors it
+is for, and after a small convolution has come out right; and only for what oneDNN is sure to take, since what it does
+not take ends the process. Wherever that is not so, in programs for other platforms and in exported ones, the primitive
+here is lax's convolution.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
+
+from .._geometry import Geometry
+from .._layout import channels_last
+from .._machine import processor_flags, version
+from . import xla
+
+TRIED = ("0.10", "0.11", "0.12")  # versions of jaxlib, by their first two numbers
+TYPES = {"float32": ("float32",), "bfloat16": ("bfloat16", "float32")}  # of the operands -> of the result
+BFLOAT16_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # without which oneDNN has no such convolution
+MAX_RANK = 3
+
+TARGET = "__onednn$convolution"
+
+onednn_p = Primitive("jaxconv_onednn")
+
+
+def refuses(geometry: Geometry) -> str:
+    """Why oneDNN cannot be given this convolution, or ""."""
+    g = geometry
+    if reason := lack():
+        return reason
+    if not 1 <= g.ndim <= MAX_RANK:
+        return f"it is for 1 to {MAX_RANK} spatial axes, and there are {g.ndim}"
+    if g.out_dtype not in TYPES.get(g.dtype, ()):
+        return f"it has no convolution of {g.dtype} to {g.out_dtype}"
+    if g.dtype == "bfloat16" and not has_bfloat16():
+        return "its convolutions of bfloat16 are for processors with AVX-512"
+    if g.is_empty:
+        return "there is nothing to add up"
+    if max(g.lhs_dilation) > 1:
+        return f"lhs_dilation must be 1, and is {g.lhs_dilation}"
+    if g.few_positions:
+        return "it is not made for fewer output positions than taps"
+    return ""
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether oneDNN has kernels of it for this processor and has not been told to do without."""
+    told = {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & set(os.environ)
+    return not told and processor_flags() >= BFLOAT16_FLAGS
+
+
+@cache
+def lack() -> str:
+    """Why oneDNN is not to be had in this process, or ""."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"jaxlib has oneDNN for x86 processors, and this one is {platform.machine()}"
+    jaxlib = version("jaxlib") or "unknown"
+    if ".".join(jaxlib.split(".")[:2]) not in TRIED:
+        return f"oneDNN was tried with jaxlib {', '.join(TRIED)}, and this is {jaxlib}"
+    with ThreadPoolExecutor(1) as fresh:  # whose JAX knows nothing of the traces and contexts of this thread
+        return fresh.submit(_try).result()
+
+
+def _try() -> str:
+    """A small convolution, all of whose numbers are small integers. The reason why it failed, or ""."""
+    shapes = (1, 4, 3, 2), (2, 1, 2, 3)
+    lhs, rhs = (np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % 5 for shape in shapes)
+    padded = np.pad(lhs, ((0, 0), (1, 2), (0, 0), (0, 0)))
+    rows = [padded[:, tap : tap + 6 : 2] for tap in (0, 2)]  # stride 2, dilation 2
+    want = sum((np.einsum("nhwc,co->nhwo", row, rhs[tap, 0]) for tap, row in enumerate(rows)), np.float32(0))
+    window = {"strides": (2, 1), "padding": ((1, 2), (0, 0)), "rhs_dilation": (2, 1)}
+    call = partial(_call, shape=want.shape, dtype="float32", groups=1, numbers=channels_last(2), **window)
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+        with jax.default_device(device):
+            got = jax.jit(call).lower(lhs, rhs).compile()(lhs, rhs)
+    except Exception as error:  # whatever XLA says of a name it does not know
+        return f"XLA does not run oneDNN here: {str(error).splitlines()[0]:.200}"
+    return "" if np.array_equal(got, want) else "XLA ran oneDNN and the result was wrong"
+
+
+def _call(lhs, rhs, *, shape, dtype, strides, padding, rhs_dilation, groups, numbers) -> jax.Array:
+    """The custom call. Arguments are lax's, numbers its `ConvDimensionNumbers`."""
+
+    def image(spec):
+        return {
+            "dims": str(len(spec)),
+            "data": {"batch_dim": spec[0], "feature_dim": spec[1], "spatial_dims": spec[2:]},
+        }
+
+    outputs, inputs, *space = numbers.rhs_spec
+    kernel = {"output_feature_dim": outputs, "input_feature_dim": inputs, "spatial_dims": space}
+    config = {
+        "dims": len(shape),
+        "input": image(numbers.lhs_spec),
+        "kernel": {"dims": len(shape), "filter": kernel},
+        "output": image(numbers.out_spec),
+        "window": {
+            "pad_left": [low for low, _ in padding],
+            "pad_right": [high for _, high in padding],
+            "strides": strides,
+            "window_dilations": rhs_dilation,
+        },
+        "feature_groups": groups,
+    }
+    call = jax.ffi.ffi_call(
+        TARGET,
+        jax.ShapeDtypeStruct(shape, dtype),
+        custom_call_api_version=1,
+        legacy_backend_config=json.dumps({"onednn_conv_config": config}),
+    )
+    return call(lhs, rhs)
+
+
+def convolve(
+    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, otherwise: Callable[..., jax.Array] = xla.convolve
+) -> jax.Array:
+    """By oneDNN where that can be and takes it.
+
+    Args:
+      lhs, rhs: in the layouts of the geometry. Of lhs and of the result channels are last; there are no batch groups.
+      geometry: the convolution.
+      otherwise: (lhs, rhs, geometry) -> out, everywhere else.
+    """
+    return onednn_p.bind(lhs, rhs, geometry=geometry, otherwise=otherwise)
+
+
+@onednn_p.def_abstract_eval
+def _abstract(lhs, rhs, *, geometry, otherwise):
+    return ShapedArray(geometry.out_layout.shape, jnp.dtype(geometry.out_dtype))
+
+
+def _lower_otherwise(context, lhs, rhs, *, geometry, otherwise):
+    return mlir.lower_fun(partial(otherwise, geometry=geometry), multiple_results=False)(context, lhs, rhs)
+
+
+def _lower(context, lhs, rhs, *, geometry, otherwise):
+    # JAX exports no custom call that XLA does not promise to keep.
+    if context.module_context.lowering_parameters.for_export or refuses(geometry):
+        return _lower_otherwise(context, lhs, rhs, geometry=geometry, otherwise=otherwise)
+
+    def compute(lhs, rhs):
+        g = geometry
+        # oneDNN pads but does not crop.
+        for axis, (size, (low, high)) in enumerate(zip(g.spatial, g.padding, strict=True)):
+            at = g.dimension_numbers.lhs_spec[2 + axis]
+            lhs = jax.lax.slice_in_dim(lhs, max(-low, 0), size - max(-high, 0), axis=at)
+        padding = [(max(low, 0), max(high, 0)) for low, high in g.padding]
+        return _call(
+            lhs,
+            rhs,
+            shape=g.out_layout.shape,
+            dtype=g.out_dtype,
+            strides=g.strides,
+            padding=padding,
+            rhs_dilation=g.rhs_dilation,
+            groups=g.groups,
+            numbers=g.dimension_numbers,
+        )
+
+    return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
+
+
+mlir.register_lowering(onednn_p, _lower_otherwise)
+mlir.register_lowering(onednn_p, _lower, platform="cpu")

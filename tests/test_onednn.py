@@ -1,0 +1,248 @@
+"""oneDNN within XLA: called where it is known to work, and nowhere else.
+
+That it computes right is among what `test_algorithms` says of every algorithm."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import jaxconv
+from jaxconv._algorithm import MAX_WORKSPACE_BYTES
+from jaxconv._algorithms import _onednn, onednn
+from jaxconv._geometry import geometry_of
+from jaxconv._select import EXPORTED_CPU, choose, predictions
+from jaxconv._settings import Request, Settings
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+ROOT = Path(__file__).parent.parent
+
+needs_onednn = pytest.mark.skipif(bool(_onednn.lack()), reason=_onednn.lack())
+
+
+def conv(lhs, rhs, padding: Any = "SAME", **more):
+    return jaxconv.conv_general_dilated(lhs, rhs, (1, 1), padding, dimension_numbers=NHWC, **more)
+
+
+@pytest.fixture
+def operands() -> tuple[jax.Array, jax.Array]:
+    keys = jax.random.split(jax.random.key(0))
+    return jax.random.normal(keys[0], (2, 9, 8, 5), "float32"), jax.random.normal(keys[1], (3, 3, 5, 7), "float32")
+
+
+@pytest.fixture
+def asked_anew():
+    """The question whether oneDNN is there, without the answer that this process has."""
+    _onednn.lack.cache_clear()
+    yield
+    _onednn.lack.cache_clear()
+
+
+def program(*operands, platforms=("cpu",), **more):
+    f = jax.jit(lambda *operands: conv(*operands, **more))
+    return f.trace(*operands).lower(lowering_platforms=platforms).as_text()
+
+
+@needs_onednn
+def test_only_programs_for_this_cpu_call_it(operands):
+    assert _onednn.TARGET in program(*operands, algorithm="onednn")
+    for platforms in (("cuda",), ("tpu",), ("cuda", "tpu")):
+        text = program(*operands, platforms=platforms, algorithm="onednn")
+        assert _onednn.TARGET not in text and "stablehlo.convolution" in text
+
+
+@needs_onednn
+@pytest.mark.parametrize("algorithm, up", [("onednn", 1), ("polyphase", 2), (None, 1), (None, 2)])
+def test_exported_programs_do_not(operands, algorithm, up):
+    """JAX would refuse to export them."""
+    f = jax.jit(partial(conv, padding=((1, 1), (2, 1)), lhs_dilation=(up, up), algorithm=algorithm))
+    assert algorithm is None or _onednn.TARGET in f.lower(*operands).as_text()
+    exported = jax.export.export(f)(*operands)
+    assert _onednn.TARGET not in exported.mlir_module()
+    np.testing.assert_allclose(exported.call(*operands), f(*operands), 1e-4, 1e-4)
+
+
+@needs_onednn
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_each_shard_calls_it(kind):
+    """And nothing is gathered for that, which XLA would do for a call that it had to share out by itself."""
+    mesh = jax.make_mesh((2, 4), ("images", "rows"), axis_types=(kind, kind))
+    shapes = (2, 16, 5, 8), (3, 3, 8, 4)
+    lhs, rhs = (jax.random.normal(jax.random.key(seed), shape, "float32") for seed, shape in enumerate(shapes))
+    with jax.set_mesh(mesh):
+        placed = NamedSharding(mesh, P("images", "rows")), NamedSharding(mesh, P())
+        split = jax.device_put((lhs, rhs), placed)
+        compiled = jax.jit(partial(conv, algorithm="onednn")).lower(*split).compile()
+        got = np.asarray(compiled(*split))
+    text = compiled.as_text() or ""
+    assert _onednn.TARGET in text and "all-gather" not in text
+    want = lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME", dimension_numbers=NHWC)
+    np.testing.assert_allclose(got, want, 1e-4, 1e-4)
+
+
+@needs_onednn
+def test_the_reason_is_told(operands):
+    geometry = geometry_of(*operands, (1, 1), "SAME", dimension_numbers=NHWC)
+    asked = Request("onednn", Settings())
+    assert choose(asked, geometry, "cpu").algorithm == "onednn"
+    for platform in ("tpu", "cuda", "several", EXPORTED_CPU):
+        choice = choose(asked, geometry, platform)
+        assert choice.algorithm == "xla" and "onednn was asked for, but" in choice.why
+        assert "onednn" not in predictions(geometry, Settings(), platform)
+    integers = geometry_of(*(x.astype("int32") for x in operands), (1, 1), "SAME", dimension_numbers=NHWC)
+    assert choose(asked, integers, "cpu").why.endswith("it has no convolution of int32 to int32")
+
+
+@pytest.mark.parametrize("version", ["0.9.2", "0.13.0", "1.0", None])
+def test_versions_it_was_not_tried_with(monkeypatch, asked_anew, operands, version):
+    monkeypatch.setattr(_onednn, "version", lambda package: version)
+    monkeypatch.setattr(_onednn, "_try", lambda: pytest.fail("tried, which may end the process"))
+    monkeypatch.setattr(_onednn.platform, "machine", lambda: "x86_64")
+    assert f"this is {version or 'unknown'}" in _onednn.lack()
+    with pytest.raises(ValueError, match="'onednn' cannot do this convolution: oneDNN was tried with jaxlib"):
+        conv(*operands, algorithm="onednn")
+
+
+def test_other_processors(monkeypatch, asked_anew):
+    monkeypatch.setattr(_onednn.platform, "machine", lambda: "aarch64")
+    assert _onednn.lack() == "jaxlib has oneDNN for x86 processors, and this one is aarch64"
+
+
+@needs_onednn
+def test_a_jaxlib_without_it(monkeypatch, asked_anew):
+    monkeypatch.setattr(_onednn, "TARGET", "__onednn$no_such_thing")
+    assert _onednn.lack().startswith("XLA does not run oneDNN here: ")
+
+
+@needs_onednn
+@pytest.mark.parametrize("change", [{"strides": (1, 1)}, {"rhs_dilation": (1, 1)}, {"padding": ((2, 1), (0, 0))}])
+def test_a_call_that_means_something_else_is_noticed(monkeypatch, asked_anew, change):
+    """Arguments that come to the same number of results or to another one."""
+    call = _onednn._call
+
+    def other(lhs, rhs, **arguments):
+        arguments |= change
+        lengths = [4 + sum(arguments["padding"][0]) - arguments["rhs_dilation"][0] - 1]
+        rows = lengths[0] // arguments["strides"][0] + 1
+        got = call(lhs, rhs, **{**arguments, "shape": (1, rows, 3, 3)})
+        return jnp.resize(got, (1, 3, 3, 3))
+
+    monkeypatch.setattr(_onednn, "_call", other)
+    assert _onednn.lack() == "XLA ran oneDNN and the result was wrong"
+
+
+@needs_onednn
+def test_bfloat16_is_left_to_others_where_it_would_end_the_process(monkeypatch, operands):
+    geometry = geometry_of(*(x.astype("bfloat16") for x in operands), (1, 1), "SAME", dimension_numbers=NHWC)
+    for flags, variable in ((frozenset({"avx2"}), None), (_onednn.BFLOAT16_FLAGS, "ONEDNN_MAX_CPU_ISA")):
+        _onednn.has_bfloat16.cache_clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(_onednn, "processor_flags", lambda flags=flags: flags)
+            if variable:
+                patched.setenv(variable, "AVX2")
+            assert _onednn.refuses(geometry) == "its convolutions of bfloat16 are for processors with AVX-512"
+    _onednn.has_bfloat16.cache_clear()
+
+
+@needs_onednn
+@pytest.mark.parametrize("padding", [((-1, 2), (1, -2)), ((-2, -2), (-1, -1)), ((7, 9), (5, 4))])
+def test_padding_that_crops_or_is_wider_than_the_kernel(operands, padding):
+    lhs, rhs = operands
+    got = conv(lhs, rhs, padding, algorithm="onednn")
+    want = lax.conv_general_dilated(lhs, rhs, (1, 1), padding, dimension_numbers=NHWC)
+    np.testing.assert_allclose(got, want, 1e-4, 1e-4)
+
+
+@needs_onednn
+@pytest.mark.parametrize("letters", ["cgo", "goc", "gco", "ocg"])
+def test_taps_in_any_order(letters):
+    """Those that it can read are left as they are."""
+    rng = np.random.default_rng(0)
+    lhs, rhs = (jnp.asarray(rng.normal(size=shape), "float32") for shape in ((2, 6, 4, 3), (3, 3, 4, 5)))
+    flat, numbers = (lhs.reshape(2, 6, 12), rhs.reshape(3, 3, 20)), ("NWC", "WIO", "NWC")
+    geometry = geometry_of(*flat, (1,), "SAME", dimension_numbers=numbers, feature_group_count=4)
+    stored = rhs.transpose(0, *(1 + "cgo".index(letter) for letter in letters))
+
+    def f(lhs, stored):
+        return onednn.compute(lhs, onednn.prepare(stored, letters, geometry), geometry)
+
+    want = lax.conv_general_dilated(*flat, (1,), "SAME", dimension_numbers=numbers, feature_group_count=4)
+    np.testing.assert_allclose(jax.jit(f)(lhs, stored).reshape(want.shape), want, 1e-4, 1e-4)
+    assert ("transpose" in str(jax.make_jaxpr(f)(lhs, stored))) == (letters not in ("cgo", "goc"))
+
+
+def run(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_onednn
+@pytest.mark.parametrize("where", ["grad", "set_mesh", "scan", "vmap"])
+def test_the_first_question_may_come_anywhere(where):
+    """Within any trace and any context: a process that has not tried oneDNN yet tries it there."""
+    code = f"""
+import jax, jax.numpy as jnp, jaxconv
+from jaxconv._algorithms import _onednn
+def f(x, w):
+    return jaxconv.conv_general_dilated(x, w, (1, 1), "SAME", algorithm="onednn").sum()
+x, w = jnp.ones((2, 3, 6, 6)), jnp.ones((4, 3, 3, 3))
+where = {where!r}
+if where == "set_mesh":
+    with jax.set_mesh(jax.make_mesh((1,), ("x",))):
+        jax.jit(f)(x, w)
+elif where == "scan":
+    jax.lax.scan(lambda carry, x: (carry + f(x[None], w), None), 0.0, x)
+else:
+    dict(grad=jax.grad(f), vmap=jax.vmap(f, (None, 0)))[where](x, w if where == "grad" else jnp.stack([w, w]))
+assert _onednn.lack.cache_info().currsize == 1 and not _onednn.lack()
+"""
+    run(code)
+
+
+# name: arguments of (lhs, rhs, groups), each large in its own way
+LARGE = {
+    "images": ((32, 64, 64, 64), (3, 3, 64, 64), 1),
+    "channels": ((2, 16, 16, 1024), (3, 3, 1024, 96), 1),
+    "odd channels": ((16, 64, 64, 33), (5, 5, 33, 65), 1),
+    "one channel": ((4, 512, 512, 1), (31, 31, 1, 3), 1),
+    "depthwise": ((16, 64, 64, 144), (7, 7, 1, 144), 144),
+    "groups": ((16, 64, 64, 128), (3, 3, 4, 128), 32),
+    "odd groups": ((16, 64, 64, 60), (3, 3, 5, 84), 12),
+}
+
+
+@needs_onednn
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell")
+@pytest.mark.parametrize("layer", LARGE)
+def test_memory_as_the_system_sees_it(layer):
+    """What oneDNN allocates the compiler does not count: the peak of a process beside operands and result."""
+    code = f"""
+import jax, jax.numpy as jnp, jaxconv
+from jaxconv._bench.memory import peak_bytes, start_over
+shape, taps, groups = {LARGE[layer]!r}
+def f(x, w):
+    return jaxconv.conv_general_dilated(
+        x, w, (1, 1), "SAME", dimension_numbers={NHWC!r}, feature_group_count=groups, algorithm="onednn")
+f = jax.jit(f)
+x, w = jnp.ones(shape), jnp.ones(taps)
+f(x[:1], w).block_until_ready()  # oneDNN's own code, and its threads
+compiled = f.lower(x, w).compile()
+start_over()
+before = peak_bytes()
+out = compiled(x, w).block_until_ready()
+print(peak_bytes() - before - out.nbytes)
+"""
+    assert int(run(code)) <= MAX_WORKSPACE_BYTES
