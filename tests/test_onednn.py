@@ -164,6 +164,15 @@ def test_padding_that_crops_or_is_wider_than_the_kernel(operands, padding):
 
 
 @needs_onednn
+def test_what_crops_everything_is_left_to_others(operands):
+    """What is left is padding, which the results are sums of."""
+    lhs, rhs = operands
+    cropped = lhs, rhs, (1, 1), ((-10, 12), (1, 1))
+    assert "crops all" in _onednn.refuses(geometry_of(*cropped, dimension_numbers=NHWC))
+    assert not np.asarray(jaxconv.conv_general_dilated(*cropped, dimension_numbers=NHWC)).any()
+
+
+@needs_onednn
 @pytest.mark.parametrize("letters", ["cgo", "goc", "gco", "ocg"])
 def test_taps_in_any_order(letters):
     """Those that it can read are left as they are."""

@@ -2,12 +2,12 @@
 
 XLA:CPU runs a custom call named `__onednn$convolution` by oneDNN, on its own threads. It makes such calls itself only
 where an experimental flag asks for them; a program may hold one all the same. The call's configuration is JSON: where
-the arrays have their axes, strides, padding, dilation (less one), groups (`xla/service/cpu/onednn_config.proto`).
+the arrays have their axes, strides, padding, dilation, groups (`xla/service/cpu/onednn_config.proto`).
 
 Nothing of that is promised. So the call is made only with versions of jaxlib that it was tried with, on processors it
 is for, and after a small convolution has come out right; and only for what oneDNN is sure to take, since what it does
 not take ends the process. Wherever that is not so, in programs for other platforms and in exported ones, the primitive
-here is lax's convolution.
+here is what its caller gives for that.
 """
 
 import json
@@ -54,6 +54,8 @@ def refuses(geometry: Geometry) -> str:
         return "there is nothing to add up"
     if max(g.lhs_dilation) > 1:
         return f"lhs_dilation must be 1, and is {g.lhs_dilation}"
+    if any(size <= max(-low, 0) + max(-high, 0) for size, (low, high) in zip(g.spatial, g.padding, strict=True)):
+        return f"padding {g.padding} crops all that there is"
     if g.few_positions:
         return "it is not made for fewer output positions than taps"
     return ""
@@ -101,7 +103,7 @@ def _call(lhs, rhs, *, shape, dtype, strides, padding, rhs_dilation, groups, num
 
     def image(spec):
         return {
-            "dims": str(len(spec)),
+            "dims": len(spec),
             "data": {"batch_dim": spec[0], "feature_dim": spec[1], "spatial_dims": spec[2:]},
         }
 
