@@ -26,7 +26,7 @@ from jaxconv._bench import by_jax
 from jaxconv._bench.figures import OTHERS, geometric_mean, median, with_xla
 from jaxconv._bench.job import Job
 from jaxconv._collect import convolutions, role
-from jaxconv._files import write_atomically
+from jaxconv._files import write_atomically, write_rows
 from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
@@ -222,17 +222,14 @@ def main() -> None:
 
 
 def write_model(fits: dict[str, Any], margin: float) -> None:
-    """_cost.json, a line for each algorithm and kind."""
-    features = list(dict.fromkeys(name for kinds in fits.values() for own in kinds.values() for name in own["weights"]))
-    parts = []
-    for name, kinds in fits.items():
-        lines = []
-        for kind, own in kinds.items():
-            weights = [float(f"{own['weights'].get(feature, 0):.5g}") for feature in features]
-            lines.append(f"  {json.dumps(kind)}: {json.dumps({'cells': own['cells'], 'weights': weights})}")
-        parts.append(f" {json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n }")
-    head = f'"margin": {margin},\n"features": {json.dumps(features)},\n'
-    write_atomically(MODEL, f'{{{head}"fits": {{\n' + ",\n".join(parts) + "\n}}\n")
+    """_cost.json, a row for each algorithm and kind."""
+    every = [(name, kind, own) for name, kinds in fits.items() for kind, own in kinds.items()]
+    features = list(dict.fromkeys(feature for _, _, own in every for feature in own["weights"]))
+    rows = []
+    for name, kind, own in every:
+        weights = [float(f"{own['weights'].get(feature, 0):.5g}") for feature in features]
+        rows.append({"algorithm": name, "kind": kind, "cells": own["cells"], "weights": weights})
+    write_rows(MODEL, {"margin": margin, "features": features}, "fits", rows)
 
 
 if __name__ == "__main__":

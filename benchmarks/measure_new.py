@@ -15,30 +15,23 @@ import argparse
 import json
 import os
 import random
-import statistics
-import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 from fit_cost import TRAINING, load
 from rich.progress import track
 
-from jaxconv import ALGORITHMS, conv_general_dilated
+from jaxconv import ALGORITHMS, _autotune
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 from jaxconv._machine import conditions, cores
-from jaxconv._sampled import random_operands
 from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
 CHANGED = {"polyphase", "strips", "karatsuba"}  # since their times were taken: not to be compared with
 FAR = 2.0  # times the best: not measured
 FAR_LAX = 10.0  # the same of lax's own
-ROUNDS, ROUND_SECONDS = 3, 0.01
 SETTINGS = Settings("fast")
 SAVED_EVERY = 20  # convolutions
 
@@ -48,34 +41,6 @@ def wanted(geometry: Geometry, seconds: dict[str, float]) -> list[str]:
     least = min(seconds.values())
     near = [name for name in ALGORITHMS if seconds.get(name, 0.0) <= (FAR_LAX if name == "xla" else FAR) * least]
     return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
-
-
-def measured(geometry: Geometry, names: list[str]) -> dict[str, float]:
-    """Medians, in seconds; of what is far from the fastest, the second call."""
-    lhs, rhs = jax.device_put(random_operands(geometry))
-    calls, times = {}, {}
-    for name in names:
-        f = partial(conv_general_dilated, **geometry.to_params(), algorithm=name)
-        compiled = jax.jit(f).lower(lhs, rhs).compile()
-        calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(lhs, rhs))
-        calls[name]()
-        times[name] = [clocked(calls[name])]
-    least = min(seconds for [seconds] in times.values())
-    near = [name for name, [seconds] in times.items() if seconds <= FAR * least]
-    for turn in range(ROUNDS):
-        for name in near[turn % len(near) :] + near[: turn % len(near)]:
-            taken = [clocked(calls[name])]
-            while sum(taken) < ROUND_SECONDS:
-                taken.append(clocked(calls[name]))
-            times[name] += taken
-    return {name: float(f"{statistics.median(taken):.6g}") for name, taken in times.items()}
-
-
-def clocked(call: Callable[[], Any]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def measure(out: Path, threads: int | None) -> None:
@@ -90,7 +55,8 @@ def measure(out: Path, threads: int | None) -> None:
         fields = {"geometry": row.geometry.to_json(), "threads": row.threads}
         if row.threads != cores() or key(fields) in rows:
             continue
-        rows[key(fields)] = {**fields, "seconds": measured(row.geometry, wanted(row.geometry, row.seconds))}
+        medians, _ = _autotune.measured(row.geometry, wanted(row.geometry, row.seconds), SETTINGS)
+        rows[key(fields)] = {**fields, "seconds": medians}
         if len(rows) % SAVED_EVERY == 0:
             write_rows(out, {"conditions": conditions()}, "rows", rows.values())
     write_rows(out, {"conditions": conditions()}, "rows", rows.values())
@@ -114,7 +80,10 @@ def merge(outs: list[Path]) -> None:
             new = {name: float(f"{here[name] / factor:.6g}") for name in here if name not in row.seconds}
             fields = {**fields, "seconds": {**row.seconds, **new}}
         rows.append(fields)
-    added = [{**content["conditions"], "rounds": ROUNDS, "seconds": ROUND_SECONDS} for content in contents]
+    added = [
+        {**content["conditions"], "rounds": _autotune.ROUNDS, "seconds": _autotune.ROUND_SECONDS}
+        for content in contents
+    ]
     write_rows(TRAINING, {"conditions": [*old["conditions"], *added]}, "rows", rows)
 
 

@@ -21,12 +21,15 @@ class Algorithm(NamedTuple):
       unsupported: geometry -> why it cannot be done within the bound, or "" when it can.
       workspace: geometry -> bytes that it estimates it needs, at most the bound.
       turns: geometry -> in how many parts it computes the convolution to need no more than that.
+      is_portable: whether programs for other devices, and for other processes to compile, can have it. If not, it is
+        for those that this process compiles for its CPU.
     """
 
     convolve: Callable[..., jax.Array]
     unsupported: Callable[..., str]
     workspace: Callable[..., int]
     turns: Callable[..., int]
+    is_portable: bool = True
 
 
 def nothing(geometry: Geometry, *bound: int) -> str:

@@ -17,6 +17,7 @@ from ._collect import convolutions
 from ._conv import conv_general_dilated
 from ._geometry import Geometry
 from ._machine import conditions, platform
+from ._measure import clocked
 from ._plan import Plan, Tuned
 from ._sampled import random_operands, sampled_error
 from ._select import predictions, refusal, xla_lacks
@@ -122,43 +123,43 @@ def in_order(found: Counter[Geometry], settings: Settings) -> list[Geometry]:
 
 def tune(geometry: Geometry, settings: Settings) -> Tuned:
     """One convolution, by all algorithms that may be taken and are not hopeless."""
+    medians, errors = measured(geometry, candidates(geometry, settings), settings)
+    return Tuned(min(medians, key=medians.__getitem__), medians, errors)
+
+
+def measured(geometry: Geometry, names: list[str], settings: Settings) -> tuple[dict[str, float], dict[str, float]]:
+    """Algorithm -> median of its seconds, those that are not slow in turns, and -> its error."""
     lhs, rhs = random_operands(geometry)
     on_device = jax.device_put((lhs, rhs))
     calls, errors, first = {}, {}, {}
-    for name in candidates(geometry, settings):
+    for name in names:
         arguments = {**geometry.to_params(), "algorithm": name, "max_workspace_bytes": settings.max_workspace_bytes}
         compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
         out = jax.block_until_ready(compiled(*on_device))
         errors[name] = sampled_error(out, lhs, rhs, geometry)
         calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(*on_device))
-        first[name] = _clocked(calls[name])
+        first[name] = clocked(calls[name])
     times = {name: [seconds] for name, seconds in first.items()}
     fast = [name for name, seconds in first.items() if seconds <= SLOW * min(first.values())]
     for turn in range(ROUNDS):
         for name in fast[turn % len(fast) :] + fast[: turn % len(fast)]:
-            taken = [_clocked(calls[name])]
+            taken = [clocked(calls[name])]
             while sum(taken) < ROUND_SECONDS and len(taken) < MOST_CALLS:
-                taken.append(_clocked(calls[name]))
+                taken.append(clocked(calls[name]))
             times[name] += taken
-    medians = {name: statistics.median(taken) for name, taken in times.items()}
-    return Tuned(min(medians, key=medians.__getitem__), medians, errors)
+    return {name: statistics.median(taken) for name, taken in times.items()}, errors
 
 
 def candidates(geometry: Geometry, settings: Settings) -> list[str]:
     """Lax's own first, where there is one, then the others, but for those that are predicted to take many times as long
     as the best."""
-    predicted = predictions(geometry, settings, platform())
+    here = platform()
+    predicted = predictions(geometry, settings, here)
     least = min(predicted.values(), default=0.0)
     others = [name for name in ALGORITHMS if name not in ("xla", "naive")]
-    able = [name for name in others if not refusal(name, geometry, settings, platform())]
-    first = [] if xla_lacks(geometry, platform()) else ["xla"]
+    able = [name for name in others if not refusal(name, geometry, settings, here)]
+    first = [] if xla_lacks(geometry, here) else ["xla"]
     return [*first, *(name for name in able if predicted.get(name, 0.0) <= HOPELESS * least or not least)]
-
-
-def _clocked(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 @contextmanager

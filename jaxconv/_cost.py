@@ -23,13 +23,16 @@ from ._machine import cores
 
 @cache
 def model() -> dict[str, Any]:
-    """The content of `_cost.json`: "margin", and "fits" by algorithm and kind, each with its "cells" and "weights", in
-    the file a list in the order of "features", here by feature."""
+    """ "margin", and "fits": algorithm -> kind -> "cells", and "weights" by feature.
+
+    In `_cost.json` the fits are rows, and their weights in the order of its "features".
+    """
     content = json.loads(Path(__file__).with_name("_cost.json").read_text())
-    for kinds in content["fits"].values():
-        for fit in kinds.values():
-            fit["weights"] = dict(zip(content["features"], fit["weights"], strict=True))
-    return content
+    fits: dict[str, Any] = {}
+    for row in content["fits"]:
+        weights = dict(zip(content["features"], row["weights"], strict=True))
+        fits.setdefault(row["algorithm"], {})[row["kind"]] = {"cells": row["cells"], "weights": weights}
+    return {"margin": content["margin"], "fits": fits}
 
 
 def margin() -> float:
@@ -65,8 +68,6 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "out channels over 16": log(max(g.out_channels, 16)),
         "out channels over 64": log(max(g.out_channels, 64)),
         "groups": log(g.groups),
-        "all in channels": log(g.groups * g.in_channels),
-        "all out channels": log(g.groups * g.out_channels),
         "grouped": float(g.groups > 1),
         "columns": log(columns),
         "columns over 64": log(max(columns, 64)),

@@ -214,8 +214,9 @@ def explain(
 def explained(geometry: Geometry, role: str, times: int, request: Request) -> Explained:
     """The row of one convolution."""
     g, settings = geometry, request.settings
-    choice = choose(request, g, platform())
-    cost = predictions(g, settings, platform())
+    here = platform()
+    choice = choose(request, g, here)
+    cost = predictions(g, settings, here)
     tuned = settings.plan.convolutions.get(g) if settings.plan else None
     measured = dict(tuned.seconds) if tuned else {}
     rejected = {}
@@ -223,7 +224,7 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
         if name != choice.algorithm:
             seconds, kind = measured.get(name, cost.get(name)), "measured" if name in measured else "predicted"
             slower = f"{_milliseconds(seconds)} ms {kind}" if seconds is not None else "not measured"
-            rejected[name] = refusal(name, g, settings, platform()) or slower
+            rejected[name] = refusal(name, g, settings, here) or slower
     shapes = ((g.lhs_layout, g.dtype), (g.rhs_layout, g.dtype), (g.out_layout, g.out_dtype))
     moved = sum(prod(layout.shape) * jnp.dtype(dtype).itemsize for layout, dtype in shapes)
     workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.max_workspace_bytes) if not g.is_empty else 0

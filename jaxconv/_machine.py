@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def cores() -> int:
     """Those this process may use."""
@@ -18,21 +20,21 @@ def cores() -> int:
 @cache
 def processor() -> str:
     """Its name as the system gives it."""
-    table = Path("/proc/cpuinfo")
-    if table.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in table.read_text().splitlines() if line.startswith("model name")
-        ]
-        return names[0] if names else system.machine()
+    if CPUINFO.exists():
+        return _of_first_core("model name") or system.machine()
     return system.processor() or system.machine()
 
 
 @cache
 def processor_flags() -> frozenset[str]:
     """The instruction sets it has, by Linux's names; none where the system does not tell."""
-    table = Path("/proc/cpuinfo")
-    lines = table.read_text().splitlines() if table.exists() else []
-    return frozenset(word for line in lines if line.startswith("flags") for word in line.split(":", 1)[1].split())
+    return frozenset(_of_first_core("flags").split()) if CPUINFO.exists() else frozenset()
+
+
+def _of_first_core(field: str) -> str:
+    """What Linux says of it, "" for nothing."""
+    lines = (line.split(":", 1) for line in CPUINFO.read_text().splitlines() if line.startswith(field))
+    return next((words.strip() for _, words in lines), "")
 
 
 def version(package: str) -> str | None:

@@ -39,7 +39,12 @@ def repeat(call: Callable[[], Any], seconds: float) -> tuple[float, ...]:
     """Seconds of each call, for at least 3 calls and at most 100 in about `seconds`."""
     times: list[float] = []
     while len(times) < 3 or (sum(times) < seconds and len(times) < 100):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
+        times.append(clocked(call))
     return tuple(times)
+
+
+def clocked(call: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start

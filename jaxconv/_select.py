@@ -33,8 +33,9 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
     """
     settings = request.settings
     if request.algorithm is not None:
-        reason = not_there(request.algorithm, platform)
-        if reason := reason or ALGORITHMS[request.algorithm].unsupported(geometry, settings.max_workspace_bytes):
+        algorithm = ALGORITHMS[request.algorithm]
+        reason = not_there(request.algorithm, platform) or algorithm.unsupported(geometry, settings.max_workspace_bytes)
+        if reason:
             other = "im2col" if xla_lacks(geometry, platform) else "xla"
             return Choice(other, f"{request.algorithm} was asked for, but {reason}")
         return Choice(request.algorithm, "asked for")
@@ -88,7 +89,7 @@ def predictions(geometry: Geometry, settings: Settings, platform: str) -> dict[s
 
 def not_there(name: str, platform: str) -> str:
     """Why programs for the platform cannot have the algorithm, whatever the convolution, or ""."""
-    if name == "onednn" and platform != "cpu":
+    if not ALGORITHMS[name].is_portable and platform != "cpu":
         return f"it is called by programs that this process compiles for its CPU, and not for {platform}"
     return ""
 

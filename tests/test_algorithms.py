@@ -12,17 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
+from marks import needs_onednn
 
 import jaxconv
 from jaxconv import ALGORITHMS
 from jaxconv._accuracy import ERROR_FACTOR, NORMWISE
-from jaxconv._algorithms import _onednn
 from jaxconv._geometry import geometry_of
 from jaxconv.testing import DTYPES, WIDER, Problem, disagreement, problems
 
-WITHOUT_ONEDNN = pytest.mark.skipif(bool(_onednn.lack()), reason=_onednn.lack())
 every_algorithm = pytest.mark.parametrize(
-    "algorithm", [pytest.param(name, marks=WITHOUT_ONEDNN if name == "onednn" else ()) for name in ALGORITHMS]
+    "algorithm", [pytest.param(name, marks=needs_onednn if name == "onednn" else ()) for name in ALGORITHMS]
 )
 
 # What an algorithm takes, where that is not everything: what to draw, so that little of it is refused.

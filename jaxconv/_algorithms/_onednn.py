@@ -24,7 +24,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from .._geometry import Geometry
+from .._geometry import Geometry, geometry_of
 from .._layout import channels_last
 from .._machine import processor_flags, version
 from . import xla
@@ -42,8 +42,6 @@ onednn_p = Primitive("jaxconv_onednn")
 def refuses(geometry: Geometry) -> str:
     """Why oneDNN cannot be given this convolution, or ""."""
     g = geometry
-    if reason := lack():
-        return reason
     if not 1 <= g.ndim <= MAX_RANK:
         return f"it is for 1 to {MAX_RANK} spatial axes, and there are {g.ndim}"
     if g.out_dtype not in TYPES.get(g.dtype, ()):
@@ -58,7 +56,7 @@ def refuses(geometry: Geometry) -> str:
         return f"padding {g.padding} crops all that there is"
     if g.few_positions:
         return "it is not made for fewer output positions than taps"
-    return ""
+    return lack()  # last: the first answer takes compiling
 
 
 @cache
@@ -87,44 +85,42 @@ def _try() -> str:
     padded = np.pad(lhs, ((0, 0), (1, 2), (0, 0), (0, 0)))
     rows = [padded[:, tap : tap + 6 : 2] for tap in (0, 2)]  # stride 2, dilation 2
     want = sum((np.einsum("nhwc,co->nhwo", row, rhs[tap, 0]) for tap, row in enumerate(rows)), np.float32(0))
-    window = {"strides": (2, 1), "padding": ((1, 2), (0, 0)), "rhs_dilation": (2, 1)}
-    call = partial(_call, shape=want.shape, dtype="float32", groups=1, numbers=channels_last(2), **window)
     try:
-        device = jax.local_devices(backend="cpu")[0]
-        with jax.default_device(device):
-            got = jax.jit(call).lower(lhs, rhs).compile()(lhs, rhs)
+        geometry = geometry_of(lhs, rhs, (2, 1), ((1, 2), (0, 0)), None, (2, 1), channels_last(2))
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            got = jax.jit(partial(_call, geometry=geometry)).lower(lhs, rhs).compile()(lhs, rhs)
     except Exception as error:  # whatever XLA says of a name it does not know
         return f"XLA does not run oneDNN here: {str(error).splitlines()[0]:.200}"
     return "" if np.array_equal(got, want) else "XLA ran oneDNN and the result was wrong"
 
 
-def _call(lhs, rhs, *, shape, dtype, strides, padding, rhs_dilation, groups, numbers) -> jax.Array:
-    """The custom call. Arguments are lax's, numbers its `ConvDimensionNumbers`."""
+def _call(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """The custom call."""
+    g, rank = geometry, geometry.ndim + 2
+    for at, size, (low, high) in zip(g.dimension_numbers.lhs_spec[2:], g.spatial, g.padding, strict=True):
+        lhs = jax.lax.slice_in_dim(lhs, max(-low, 0), size - max(-high, 0), axis=at)  # oneDNN pads but does not crop
 
     def image(spec):
-        return {
-            "dims": len(spec),
-            "data": {"batch_dim": spec[0], "feature_dim": spec[1], "spatial_dims": spec[2:]},
-        }
+        return {"dims": rank, "data": {"batch_dim": spec[0], "feature_dim": spec[1], "spatial_dims": spec[2:]}}
 
-    outputs, inputs, *space = numbers.rhs_spec
+    outputs, inputs, *space = g.dimension_numbers.rhs_spec
     kernel = {"output_feature_dim": outputs, "input_feature_dim": inputs, "spatial_dims": space}
     config = {
-        "dims": len(shape),
-        "input": image(numbers.lhs_spec),
-        "kernel": {"dims": len(shape), "filter": kernel},
-        "output": image(numbers.out_spec),
+        "dims": rank,
+        "input": image(g.dimension_numbers.lhs_spec),
+        "kernel": {"dims": rank, "filter": kernel},
+        "output": image(g.dimension_numbers.out_spec),
         "window": {
-            "pad_left": [low for low, _ in padding],
-            "pad_right": [high for _, high in padding],
-            "strides": strides,
-            "window_dilations": rhs_dilation,
+            "pad_left": [max(low, 0) for low, _ in g.padding],
+            "pad_right": [max(high, 0) for _, high in g.padding],
+            "strides": g.strides,
+            "window_dilations": g.rhs_dilation,
         },
-        "feature_groups": groups,
+        "feature_groups": g.groups,
     }
     call = jax.ffi.ffi_call(
         TARGET,
-        jax.ShapeDtypeStruct(shape, dtype),
+        jax.ShapeDtypeStruct(g.out_layout.shape, g.out_dtype),
         custom_call_api_version=1,
         legacy_backend_config=json.dumps({"onednn_conv_config": config}),
     )
@@ -155,29 +151,8 @@ def _lower_otherwise(context, lhs, rhs, *, geometry, otherwise):
 
 def _lower(context, lhs, rhs, *, geometry, otherwise):
     # JAX exports no custom call that XLA does not promise to keep.
-    if context.module_context.lowering_parameters.for_export or refuses(geometry):
-        return _lower_otherwise(context, lhs, rhs, geometry=geometry, otherwise=otherwise)
-
-    def compute(lhs, rhs):
-        g = geometry
-        # oneDNN pads but does not crop.
-        for axis, (size, (low, high)) in enumerate(zip(g.spatial, g.padding, strict=True)):
-            at = g.dimension_numbers.lhs_spec[2 + axis]
-            lhs = jax.lax.slice_in_dim(lhs, max(-low, 0), size - max(-high, 0), axis=at)
-        padding = [(max(low, 0), max(high, 0)) for low, high in g.padding]
-        return _call(
-            lhs,
-            rhs,
-            shape=g.out_layout.shape,
-            dtype=g.out_dtype,
-            strides=g.strides,
-            padding=padding,
-            rhs_dilation=g.rhs_dilation,
-            groups=g.groups,
-            numbers=g.dimension_numbers,
-        )
-
-    return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
+    is_for_others = context.module_context.lowering_parameters.for_export or refuses(geometry)
+    return _lower_otherwise(context, lhs, rhs, geometry=geometry, otherwise=otherwise if is_for_others else _call)
 
 
 mlir.register_lowering(onednn_p, _lower_otherwise)

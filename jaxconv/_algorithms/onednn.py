@@ -49,7 +49,7 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, bool], geometry: Geometry
 
 
 def workspace(geometry: Geometry) -> int:
-    """Bytes of the taps in blocks, of lhs without what is cropped, and of what oneDNN's threads keep for themselves."""
+    """Bytes of the taps in the order that is handed over and in oneDNN's blocks, and of lhs without what is cropped."""
     g = geometry
     itemsize = jnp.dtype(g.dtype).itemsize
     outputs = -(-g.out_channels // BLOCK) * BLOCK if g.groups == 1 else g.out_channels
@@ -59,4 +59,4 @@ def workspace(geometry: Geometry) -> int:
     return total
 
 
-ALGORITHM = chunked(Kernel(compute, workspace, prepare, fuses=False), _onednn.refuses)
+ALGORITHM = chunked(Kernel(compute, workspace, prepare, fuses=False), _onednn.refuses)._replace(is_portable=False)

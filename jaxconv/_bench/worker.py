@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .._measure import clocked
 from .job import CannotError, Job, sum_of_squares
 from .memory import start_over
 from .prepared import Prepared
@@ -52,19 +53,13 @@ def take_times(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str,
     """Seconds of each call of each variant, at least one, in about `seconds` for each."""
     result = {}
     for variant, call in calls.items():
-        times = [_clocked(call)]
+        times = [clocked(call)]
         if times[0] < seconds:  # else it is too long for caches, that another process had meanwhile, to matter
-            times = [_clocked(call)]
+            times = [clocked(call)]
         while sum(times) < seconds and len(times) < MOST_CALLS:
-            times.append(_clocked(call))
+            times.append(clocked(call))
         result[variant] = times
     return result
-
-
-def _clocked(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
