@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from math import isqrt, prod
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,24 @@ from ._tiling import for_each, read_window
 
 Compute = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
 Workspace = Callable[[Geometry], int]
+
+
+class Cut(NamedTuple):
+    """How a sum is cut into parts.
+
+    Attributes:
+      along: what of, the first first: channels, and rows of taps along the first axis.
+      max_channels: the most that a part has.
+      cache_bytes: what a part needs, results aside, where there are parts that small.
+    """
+
+    along: tuple[str, ...] = ("channels", "rows")
+    max_channels: int | None = None
+    cache_bytes: int | None = None
+
+
+CUT = Cut()
+BY_CHANNELS = Cut(("channels",))
 
 
 def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
@@ -35,13 +54,16 @@ def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
     )
 
 
-def divisions(geometry: Geometry, rows: bool) -> Iterator[Geometry]:
-    """The ways to cut the sum into equal parts, larger ones first: by channels, and by rows of taps where that is not
-    enough."""
+def divisions(geometry: Geometry, cut: Cut) -> Iterator[Geometry]:
+    """The ways to cut the sum into equal parts, larger ones first."""
     g = geometry
-    taps = g.kernel[0] if g.ndim else 1
-    for count, channels in product(divisors(taps) if rows else [taps], divisors(g.in_channels)):
-        yield summed(g, channels, count)
+    sizes = {"rows": [g.kernel[0] if g.ndim else 1], "channels": [g.in_channels]}
+    sizes |= {name: divisors(sizes[name][0]) for name in cut.along}
+    if cut.max_channels:
+        sizes["channels"] = [size for size in sizes["channels"] if size <= cut.max_channels]
+    order = [*dict.fromkeys([*reversed(cut.along), *sizes])]
+    for parts in product(*(sizes[name] for name in order)):
+        yield summed(g, **dict(zip(order, parts, strict=True)))
 
 
 def divisors(size: int) -> list[int]:
@@ -51,9 +73,20 @@ def divisors(size: int) -> list[int]:
 
 
 @lru_cache(4096)
-def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, rows: bool = True) -> Geometry | None:
-    """The largest part of the sum that fits under the bound; None if none does."""
-    return next((some for some in divisions(geometry, rows) if workspace(some) <= max_bytes), None)
+def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, cut: Cut = CUT) -> Geometry | None:
+    """The largest part of the sum that fits under the bound, and in the cache if one does; None if none fits."""
+    fits = (some for some in divisions(geometry, cut) if workspace(some) <= max_bytes)
+    if cut.cache_bytes is None:
+        return next(fits, None)
+    fits = [*fits]
+    cached = cut.cache_bytes + results(geometry) * geometry.accumulator.itemsize
+    return next((some for some in fits if workspace(some) <= cached), next(iter(fits), None))
+
+
+def results(geometry: Geometry) -> int:
+    """How many there are."""
+    g = geometry
+    return g.batch * prod(g.out_spatial) * g.groups * g.out_channels
 
 
 def in_summands(
@@ -63,15 +96,14 @@ def in_summands(
     rhs: jax.Array,
     geometry: Geometry,
     max_bytes: int,
-    rows: bool = True,
+    cut: Cut = CUT,
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts.
 
-    `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for a part of the sum, which has all
-    rows of taps unless `rows`.
+    `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for a part of the sum.
     """
     g, taps = geometry, geometry.kernel[0] if geometry.ndim else 1
-    small = choose_summands(g, workspace, max_bytes, rows) or [*divisions(g, rows)][-1]
+    small = choose_summands(g, workspace, max_bytes, cut) or [*divisions(g, cut)][-1]
     small = part(small, whole(small))
     channels, count = small.in_channels, small.kernel[0] if g.ndim else 1
     if (count, channels) == (taps, g.in_channels):
@@ -91,40 +123,41 @@ def in_summands(
         row, channel = index[0] * count, index[1] * channels
         starts = (*(row, *(0,) * (g.ndim - 1))[: g.ndim], channel, 0, 0)
         right = g.rhs_layout.read(rhs, starts, (*small.kernel, channels, g.groups, g.out_channels))
-        return total + compute(read_lhs(row, channel), right, small)
+        return total + g.out_layout.stored(compute(read_lhs(row, channel), right, small))
 
-    shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
-    total = for_each((taps // count, g.in_channels // channels), some, jnp.zeros(shape, g.accumulator))
-    return g.out_layout.stored(total.astype(g.out_dtype))
+    turns = taps // count, g.in_channels // channels
+    return for_each(turns, some, jnp.zeros(g.out_layout.shape, g.accumulator)).astype(g.out_dtype)
 
 
 def added_up(
-    compute: Compute, workspace: Workspace, refuses: Callable[[Geometry], str] = nothing, rows: bool = True
+    compute: Compute,
+    workspace: Workspace,
+    refuses: Callable[[Geometry], str] = nothing,
+    cut: Cut = CUT,
 ) -> Algorithm:
-    """`compute` as an algorithm, for all that `refuses` (geometry -> why not, or "") does not refuse. Unless `rows`,
-    it is always given all rows of taps."""
+    """`compute` as an algorithm, for all that `refuses` (geometry -> why not, or "") does not refuse."""
 
     def convolve(lhs, rhs, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> jax.Array:
-        return in_summands(compute, workspace, lhs, rhs, geometry, max_workspace_bytes, rows)
+        return in_summands(compute, workspace, lhs, rhs, geometry, max_workspace_bytes, cut)
 
-    return of_summands(convolve, workspace, refuses, rows)
+    return of_summands(convolve, workspace, refuses, cut)
 
 
 def of_summands(
     convolve: Callable[..., jax.Array],
     workspace: Workspace,
     refuses: Callable[[Geometry], str] = nothing,
-    rows: bool = True,
+    cut: Cut = CUT,
 ) -> Algorithm:
-    """The same with another way to go through the parts of the sum, which may not cut rows of taps."""
+    """The same with another way to go through the parts of the sum, that are cut as `cut` says."""
 
     def needed(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-        chosen = choose_summands(geometry, workspace, max_workspace_bytes, rows)
-        return workspace(chosen or [*divisions(geometry, rows)][-1])
+        chosen = choose_summands(geometry, workspace, max_workspace_bytes, cut)
+        return workspace(chosen or [*divisions(geometry, cut)][-1])
 
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-        chosen = choose_summands(geometry, workspace, max_workspace_bytes, rows)
-        part = chosen or [*divisions(geometry, rows)][-1]
+        chosen = choose_summands(geometry, workspace, max_workspace_bytes, cut)
+        part = chosen or [*divisions(geometry, cut)][-1]
         return geometry.in_channels * prod(geometry.kernel) // (part.in_channels * prod(part.kernel))
 
     return bounded(convolve, needed, turns, refuses)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxconv._algorithms import depthwise, dual, looped, written_out
 from jaxconv._geometry import geometry_of
 from jaxconv._phases import axis_phases
-from jaxconv._summands import choose_summands
+from jaxconv._summands import BY_CHANNELS, choose_summands
 from jaxconv.testing import Problem, problems
 
 FORMS = {"written out": written_out, "looped": looped, "dual": dual}
@@ -76,7 +76,7 @@ def test_weight_gradients_of_some_images_at_a_time(dtype):
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
     bound = dual.workspace(replace(geometry, in_channels=2))
-    part = choose_summands(geometry, dual.workspace, bound, rows=False)
+    part = choose_summands(geometry, dual.workspace, bound, cut=BY_CHANNELS)
     assert part and part.in_channels == 2
     for bytes_ in (bound, 10):
         out = jax.jit(lambda lhs, rhs, bytes_=bytes_: dual.ALGORITHM.convolve(lhs, rhs, geometry, bytes_))(lhs, rhs)

@@ -54,8 +54,6 @@ def refuses(geometry: Geometry) -> str:
         return f"lhs_dilation must be 1, and is {g.lhs_dilation}"
     if any(size <= max(-low, 0) + max(-high, 0) for size, (low, high) in zip(g.spatial, g.padding, strict=True)):
         return f"padding {g.padding} crops all that there is"
-    if g.few_positions:
-        return "it is not made for fewer output positions than taps"
     return lack()  # last: the first answer takes compiling
 
 

@@ -25,7 +25,7 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, dilated
-from .._summands import choose_summands, of_summands
+from .._summands import BY_CHANNELS, choose_summands, of_summands
 from .._tiling import ceil_div, for_each
 
 MAX_TERMS = 512  # products in the fused pass
@@ -83,7 +83,7 @@ def convolve(
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
     g = geometry
-    part = choose_summands(g, workspace, min(max_workspace_bytes, CACHE_BYTES), rows=False)
+    part = choose_summands(g, workspace, min(max_workspace_bytes, CACHE_BYTES), cut=BY_CHANNELS)
     images = part.in_channels if part else 1
     order = [int(axis) for axis in np.argsort(g.lhs_layout.order)]  # canonical axes of lhs, as they are stored
     place = {axis: at for at, axis in enumerate(order)}
@@ -176,4 +176,4 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
     return for_each(g.out_spatial[:looped], turn, jnp.zeros(shape, g.accumulator))
 
 
-ALGORITHM = of_summands(convolve, workspace, rows=False)
+ALGORITHM = of_summands(convolve, workspace, cut=BY_CHANNELS)

@@ -7,8 +7,16 @@ small products of matrices, one for each tap, added up in registers (Georganas e
 et al. 2020, arXiv 1906.06440). Padding is skipped, not stored, and lhs is read where it is. Groups of one channel are
 multiplied elementwise, groups of a few together.
 
-What XLA does with a weight gradient, `strips` does with it: its dense convolution is oneDNN's where there is one, as
-are those of `polyphase` and `karatsuba`.
+A weight gradient, few positions with very many taps, is no convolution that it does well as it is: the positions along
+an axis are too few to be rows of a matrix. So a dense one gets the images, which are many, for its last spatial axis,
+
+    out[s, n, o] = sum over k, c of  lhs[stride * s + rhs_dilation * k, n, c] * rhs[k, c, o]
+
+where all that is stored in another order is c, the images of the layer whose weights they are: with one of them at a
+time nothing is turned, with a few the products of matrices are better. And a depthwise one is added up from depthwise
+convolutions of one channel c each, which are these images as they are stored.
+
+The dense convolutions of `strips`, `polyphase` and `karatsuba` are oneDNN's, too, where there is one.
 """
 
 from dataclasses import replace
@@ -17,12 +25,16 @@ from math import prod
 import jax
 import jax.numpy as jnp
 
+from .._algorithm import either
 from .._chunks import Kernel, chunked, in_canonical_order
 from .._geometry import Geometry
 from .._layout import channels_last
+from .._summands import Cut, added_up, results
 from . import _onednn
 
 BLOCK = 64  # output channels of a block of taps
+MAX_CHANNELS = 8  # of parts of a sum: with fewer rows of taps and more channels, or the other way round, slower
+CACHED_BYTES = 8 * 2**20  # what such a part needs: half of that is slower
 
 
 def prepare(rhs: jax.Array, letters: str, geometry: Geometry) -> tuple[jax.Array, bool]:
@@ -59,4 +71,75 @@ def workspace(geometry: Geometry) -> int:
     return total
 
 
-ALGORITHM = chunked(Kernel(compute, workspace, prepare, fuses=False), _onednn.refuses)._replace(is_portable=False)
+def of_rows(geometry: Geometry) -> Geometry:
+    """The convolution of one image whose last spatial axis are the images of this one, in canonical order."""
+    g = geometry
+    return replace(
+        in_wide_results(g),
+        batch=1,
+        spatial=(*g.spatial, g.batch),
+        kernel=(*g.kernel, 1),
+        strides=(*g.strides, 1),
+        padding=(*g.padding, (0, 0)),
+        lhs_dilation=(*g.lhs_dilation, 1),
+        rhs_dilation=(*g.rhs_dilation, 1),
+        dimension_numbers=channels_last(g.ndim + 1),
+    )
+
+
+def compute_rows(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs [N, *S, 1, C], rhs [*K, C, 1, O] -> [N, *S', 1, O]."""
+    g, last = geometry, geometry.ndim
+    image = jnp.moveaxis(lhs.squeeze(-2), 0, last)[None]
+    out = _onednn.convolve(image, jnp.expand_dims(rhs.squeeze(-2), last), of_rows(g))
+    return jnp.moveaxis(out, last + 1, 1).reshape(g.batch, *g.out_spatial, 1, g.out_channels)
+
+
+def of_a_channel(geometry: Geometry) -> Geometry:
+    """The depthwise convolution of one input channel of each group, in canonical order."""
+    g = in_wide_results(geometry)
+    return replace(g, in_channels=1, dimension_numbers=channels_last(g.ndim))
+
+
+def compute_channel(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs [N, *S, G, 1], rhs [*K, 1, G, 1] -> [N, *S', G, 1]."""
+    return _onednn.convolve(lhs.squeeze(-1), rhs.squeeze(-1), of_a_channel(geometry))[..., None]
+
+
+def in_wide_results(geometry: Geometry) -> Geometry:
+    """With results that are not rounded before they are added up."""
+    return replace(geometry, preferred_element_type=geometry.accumulator.name, batch_grouped=False)
+
+
+def workspace_of_parts(geometry: Geometry) -> int:
+    """Bytes of lhs cut out and turned, of rhs in order and in oneDNN's blocks, and of what the call makes of them."""
+    g = geometry
+    itemsize, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
+    blocks = (-(-g.out_channels // 16) if g.groups == 1 else -(-g.groups // 16)) * 16
+    image = g.batch * prod(g.spatial) * g.groups * g.in_channels
+    total = 2 * (image + prod(g.kernel) * g.in_channels * blocks) * itemsize
+    return total + results(g) * wide * (1 if wide == jnp.dtype(g.out_dtype).itemsize else 2)
+
+
+def refuses_dense(geometry: Geometry) -> str:
+    """Why not with images for an axis, or ""."""
+    if geometry.ndim == _onednn.MAX_RANK:
+        return f"with few positions it is for fewer than {geometry.ndim} spatial axes"
+    return _onednn.refuses(of_rows(geometry))
+
+
+def refuses_groups(geometry: Geometry) -> str:
+    """Why not a channel at a time, or ""."""
+    if geometry.out_channels > 1:
+        return f"with few positions its groups have one output channel, and here {geometry.out_channels}"
+    return _onednn.refuses(of_a_channel(geometry))
+
+
+BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, CACHED_BYTES)
+DENSE = added_up(compute_rows, workspace_of_parts, refuses_dense, BY_ROWS)
+DEPTHWISE = added_up(compute_channel, workspace_of_parts, refuses_groups, Cut(("channels",), max_channels=1))
+ALGORITHM = either(
+    lambda geometry: geometry.few_positions,
+    yes=either(lambda geometry: geometry.groups == 1, yes=DENSE, no=DEPTHWISE),
+    no=chunked(Kernel(compute, workspace, prepare, fuses=False), _onednn.refuses),
+)._replace(is_portable=False)

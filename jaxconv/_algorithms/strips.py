@@ -17,10 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, dilated
 from .._layout import channels_last
-from .._summands import choose_summands, in_summands, of_summands
+from .._summands import Cut, added_up, results
 from . import _onednn, slabs, xla
 from .im2col import FUSED_SLICES
 
@@ -34,10 +33,6 @@ def inner_geometry(geometry: Geometry) -> Geometry:
     outer = [*zip(g.spatial, g.kernel, g.strides, g.padding, g.rhs_dilation, strict=True)][:-1]
     wide = (g.out_spatial[-1] * g.batch, 1, 1, (0, 0), 1)
     spatial, kernel, strides, padding, spread = zip(*(outer or [(1, 1, 1, (0, 0), 1)]), wide, strict=True)
-    if padding == ((0, 0), (0, 0)):
-        # A tap of zeros in front of the others and a row of padding for it to meet: XLA:CPU takes a convolution without
-        # any padding another way, which is two to three times slower.
-        kernel, padding = (kernel[0] + 1, 1), ((spread[0], 0), (0, 0))
     rank = len(spatial)
     return replace(
         g,
@@ -58,11 +53,22 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     """lhs [N, *S, 1, C], rhs [*K, C, 1, O] -> [N, *S', 1, O]."""
     g, inner, last = geometry, inner_geometry(geometry), geometry.ndim
     taps = jnp.swapaxes(rhs.squeeze(-2), -3, -2).reshape(-1, inner.in_channels, g.out_channels)  # *l, (c, k), o
-    taps = jnp.pad(taps, ((prod(inner.kernel) - len(taps), 0), (0, 0), (0, 0)))
     taps = taps.reshape(*inner.kernel, inner.in_channels, g.out_channels)
     strips = cut(lhs.squeeze(-2), g).reshape(1, *inner.spatial, inner.in_channels)
-    out = _onednn.convolve(strips, taps, inner, by_slabs if inner.ndim > 2 else xla.convolve)
+    out = _onednn.convolve(strips, taps, inner, by_slabs if inner.ndim > 2 else by_xla)
     return jnp.moveaxis(out.reshape(*g.out_spatial, g.batch, 1, g.out_channels), last, 0)
+
+
+def by_xla(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """The same convolution by lax's. One without any padding gets a tap of zeros in front of the others and a row of
+    padding for it to meet: XLA:CPU takes it another way otherwise, which is two to three times slower."""
+    g = geometry
+    if not any(map(any, g.padding)):
+        front = (1, *(0,) * (g.ndim - 1))
+        rhs = jnp.pad(rhs, [*((zeros, 0) for zeros in front), (0, 0), (0, 0)])
+        low = [(zeros * spread, 0) for zeros, spread in zip(front, g.rhs_dilation, strict=True)]
+        g = replace(g, kernel=rhs.shape[: g.ndim], padding=tuple(low))
+    return xla.convolve(lhs, rhs, g)
 
 
 def by_slabs(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
@@ -97,24 +103,9 @@ def workspace(geometry: Geometry) -> int:
     length = dilated(g.spatial[-1], g.lhs_dilation[-1]) + max(low, 0) + max(high, 0)
     rows = g.batch * g.in_channels * prod(g.spatial[:-1]) * length
     strips = prod(inner.spatial) * inner.in_channels * (1 if g.out_spatial[-1] <= FUSED_SLICES else 2)
-    taps = prod(inner.kernel) * inner.in_channels * g.out_channels
+    taps = (prod(inner.kernel) + prod(inner.kernel[1:])) * inner.in_channels * g.out_channels
     total = (rows + strips + taps) * itemsize + results(g) * wide
     return total + (slabs.workspace(inner) if inner.ndim > 2 else 0)
-
-
-def results(geometry: Geometry) -> int:
-    """How many there are."""
-    return geometry.batch * prod(geometry.out_spatial) * geometry.out_channels
-
-
-def convolve(
-    lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
-) -> jax.Array:
-    """lhs, rhs and the result in the caller's layouts. Memory: the output, `max_workspace_bytes`, and what lax's
-    convolution takes."""
-    cached = min(max_workspace_bytes, CACHED_BYTES + results(geometry) * geometry.accumulator.itemsize)
-    bound = cached if choose_summands(geometry, workspace, cached) else max_workspace_bytes
-    return in_summands(compute, workspace, lhs, rhs, geometry, bound)
 
 
 def refuses(geometry: Geometry) -> str:
@@ -132,4 +123,4 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-ALGORITHM = of_summands(convolve, workspace, refuses)
+ALGORITHM = added_up(compute, workspace, refuses, Cut(cache_bytes=CACHED_BYTES))
