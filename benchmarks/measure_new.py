@@ -65,6 +65,11 @@ def measure(out: Path, threads: int | None) -> None:
     write_rows(out, {"conditions": conditions()}, "rows", rows.values())
 
 
+def taken(geometry: Geometry, seconds: dict[str, float]) -> dict[str, float]:
+    """Without the times of algorithms that this one is for no longer."""
+    return {name: time for name, time in seconds.items() if not refusal(name, geometry, SETTINGS, "cpu")}
+
+
 def key(row: dict[str, Any]) -> str:
     """What two measurements of the same have in common."""
     return json.dumps([row["geometry"], row["threads"]])
@@ -82,7 +87,7 @@ def merge(outs: list[Path]) -> None:
             factor = geometric_mean(here[name] / row.seconds[name] for name in both)
             new = {name: float(f"{here[name] / factor:.6g}") for name in here if name not in row.seconds}
             fields = {**fields, "seconds": {**row.seconds, **new}}
-        rows.append(fields)
+        rows.append({**fields, "seconds": taken(row.geometry, fields["seconds"])})
     added = [
         {**content["conditions"], "rounds": _autotune.ROUNDS, "seconds": _autotune.ROUND_SECONDS}
         for content in contents

@@ -13,8 +13,9 @@ here is what its caller gives for that.
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 
 import jax
@@ -31,8 +32,12 @@ from . import xla
 
 TRIED = ("0.10", "0.11", "0.12")  # versions of jaxlib, by their first two numbers
 TYPES = {"float32": ("float32",), "bfloat16": ("bfloat16", "float32")}  # of the operands -> of the result
+LEAST_FLAG = "avx2"  # with less oneDNN has few kernels
+ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # tell oneDNN to do without some of what the processor has
+ENOUGH = ("AVX2", "AVX512", "AVX10", "ALL", "DEFAULT")  # how values of these begin that leave it enough
 BFLOAT16_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # without which oneDNN has no such convolution
 MAX_RANK = 3
+TALLEST = 64  # taps along the first of two axes; with one input channel oneDNN cannot make code for some hundreds
 
 TARGET = "__onednn$convolution"
 
@@ -50,6 +55,8 @@ def refuses(geometry: Geometry) -> str:
         return "its convolutions of bfloat16 are for processors with AVX-512"
     if g.is_empty:
         return "there is nothing to add up"
+    if reason := lacks_kernel(geometry):
+        return reason
     if max(g.lhs_dilation) > 1:
         return f"lhs_dilation must be 1, and is {g.lhs_dilation}"
     if any(size <= max(-low, 0) + max(-high, 0) for size, (low, high) in zip(g.spatial, g.padding, strict=True)):
@@ -57,11 +64,37 @@ def refuses(geometry: Geometry) -> str:
     return lack()  # last: the first answer takes compiling
 
 
+def lacks_kernel(geometry: Geometry) -> str:
+    """Why oneDNN would not compute it by one of its good kernels, or "".
+
+    Some of those cannot be had for what is not refused here, found by trying ten thousand convolutions. What it falls
+    back on, products of matrices of patches, waits for ever for its own threads when XLA's run it (jaxlib 0.10.2).
+    """
+    g = geometry
+    strided, spread = max(g.strides) > 1, max(dilation(g)) > 1
+    if g.groups > 1 and g.dtype != "float32":
+        return f"its convolutions of {g.dtype} are of one group"
+    if is_depthwise(g) and spread:
+        return f"its depthwise convolutions are not dilated, and this is by {g.rhs_dilation}"
+    if g.in_channels == 1 and strided and spread:
+        return "with one input channel it does not take strides and dilation at once"
+    return ""
+
+
+def is_depthwise(geometry: Geometry) -> bool:
+    """Whether its groups have one input and one output channel."""
+    return geometry.groups > 1 and geometry.in_channels == geometry.out_channels == 1
+
+
+def dilation(geometry: Geometry) -> list[int]:
+    """Along each axis; of a single tap none."""
+    return [gap if taps > 1 else 1 for taps, gap in zip(geometry.kernel, geometry.rhs_dilation, strict=True)]
+
+
 @cache
 def has_bfloat16() -> bool:
     """Whether oneDNN has kernels of it for this processor and has not been told to do without."""
-    told = {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"} & set(os.environ)
-    return not told and processor_flags() >= BFLOAT16_FLAGS
+    return not {*ISA_VARIABLES} & {*os.environ} and processor_flags() >= BFLOAT16_FLAGS
 
 
 @cache
@@ -69,6 +102,11 @@ def lack() -> str:
     """Why oneDNN is not to be had in this process, or ""."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"jaxlib has oneDNN for x86 processors, and this one is {platform.machine()}"
+    told = [f"{name}={os.environ[name]}" for name in ISA_VARIABLES if name in os.environ]
+    if any(not setting.partition("=")[2].upper().startswith(ENOUGH) for setting in told):
+        return f"oneDNN is told to do without AVX2: {', '.join(told)}"
+    if processor_flags() and LEAST_FLAG not in processor_flags():
+        return "oneDNN's kernels are for processors with AVX2, and this one has none"
     jaxlib = version("jaxlib") or "unknown"
     if ".".join(jaxlib.split(".")[:2]) not in TRIED:
         return f"oneDNN was tried with jaxlib {', '.join(TRIED)}, and this is {jaxlib}"
@@ -93,7 +131,36 @@ def _try() -> str:
 
 
 def _call(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """The custom call."""
+    """The custom call, with an axis of one element more where oneDNN's kernels ask for it."""
+    g = geometry
+    is_tall = g.groups == 1 and g.in_channels == 1 and g.ndim == 2 and g.kernel[0] > TALLEST
+    if not is_tall and not (is_depthwise(g) and g.ndim == 1):
+        return _call_as_it_is(lhs, rhs, g)
+    numbers = g.dimension_numbers
+    wider = replace(
+        g,
+        spatial=(1, *g.spatial),
+        kernel=(1, *g.kernel),
+        strides=(1, *g.strides),
+        padding=((0, 0), *g.padding),
+        lhs_dilation=(1, *g.lhs_dilation),
+        rhs_dilation=(1, *g.rhs_dilation),
+        dimension_numbers=jax.lax.ConvDimensionNumbers(
+            _with_an_axis(numbers.lhs_spec), _with_an_axis(numbers.rhs_spec), _with_an_axis(numbers.out_spec)
+        ),
+    )
+    out = _call_as_it_is(jnp.expand_dims(lhs, numbers.lhs_spec[2]), jnp.expand_dims(rhs, numbers.rhs_spec[2]), wider)
+    return out.squeeze(numbers.out_spec[2])
+
+
+def _with_an_axis(spec: Sequence[int]) -> tuple[int, ...]:
+    """One more spatial axis, stored ahead of the first."""
+    first = spec[2]
+    batch, feature, *space = (axis + (axis >= first) for axis in spec)
+    return batch, feature, first, *space
+
+
+def _call_as_it_is(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     g, rank = geometry, geometry.ndim + 2
     for at, size, (low, high) in zip(g.dimension_numbers.lhs_spec[2:], g.spatial, g.padding, strict=True):
         lhs = jax.lax.slice_in_dim(lhs, max(-low, 0), size - max(-high, 0), axis=at)  # oneDNN pads but does not crop
@@ -112,7 +179,7 @@ def _call(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
             "pad_left": [max(low, 0) for low, _ in g.padding],
             "pad_right": [max(high, 0) for _, high in g.padding],
             "strides": g.strides,
-            "window_dilations": g.rhs_dilation,
+            "window_dilations": dilation(g),
         },
         "feature_groups": g.groups,
     }
