@@ -31,7 +31,7 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE = 6.0  # of weights of standardised features
+RIDGE = 10.0  # of weights of standardised features
 LEAST_ROWS = 3  # of an algorithm and kind, to be fitted at all
 FOLDS = 10
 
@@ -126,8 +126,7 @@ def regress(rows: list[Row], name: str) -> dict[str, float]:
 
 def predicted(fits: dict[str, Any], name: str, row: Row) -> float | None:
     """Seconds of the row's convolution by the algorithm."""
-    own = fits.get(name, {}).get(_cost.kind(row.geometry))
-    return _cost.evaluate(own, name, row.geometry, row.threads) if own else None
+    return _cost.evaluate(fits.get(name, {}), name, row.geometry, row.threads)
 
 
 class Judged(NamedTuple):

@@ -116,13 +116,18 @@ def predict(name: str, geometry: Geometry) -> float | None:
     """Seconds, or None where nothing like it was measured."""
     if geometry.out_dtype != geometry.dtype:
         return None
-    fit = model()["fits"].get(name, {}).get(kind(geometry))
-    return evaluate(fit, name, geometry, cores()) if fit else None
+    return evaluate(model()["fits"].get(name, {}), name, geometry, cores())
 
 
-def evaluate(fit: dict[str, Any], name: str, geometry: Geometry, threads: int) -> float | None:
-    """Seconds by one set of weights, or None outside of the cells that it was fitted to."""
-    if cell(geometry) not in fit["cells"]:
+def evaluate(fits: dict[str, Any], name: str, geometry: Geometry, threads: int) -> float | None:
+    """Seconds by the weights of its kind, given those of all kinds; or None outside of the cells that they are for.
+
+    Where bfloat16 was not measured it goes by float32: which algorithm is the fastest is mostly the same.
+    """
+    own = kind(geometry)
+    standing_in = [own.replace(", bfloat16", "")] if geometry.dtype == "bfloat16" else []
+    found = (fits[each] for each in (own, *standing_in) if each in fits and cell(geometry) in fits[each]["cells"])
+    if not (fit := next(found, None)):
         return None
     values = features(name, geometry, threads)
     return exp(sum(weight * values[feature] for feature, weight in fit["weights"].items()))

@@ -67,7 +67,7 @@ def refuses(geometry: Geometry) -> str:
 def lacks_kernel(geometry: Geometry) -> str:
     """Why oneDNN would not compute it by one of its good kernels, or "".
 
-    Some of those cannot be had for what is not refused here, found by trying ten thousand convolutions. What it falls
+    Some of those cannot be had for what is not refused here, found by trying thousands (`tests/onednn_kernels.py`). What it falls
     back on, products of matrices of patches, waits for ever for its own threads when XLA's run it (jaxlib 0.10.2).
     """
     g = geometry
