@@ -67,8 +67,8 @@ def refuses(geometry: Geometry) -> str:
 def lacks_kernel(geometry: Geometry) -> str:
     """Why oneDNN would not compute it by one of its good kernels, or "".
 
-    Some of those cannot be had for what is not refused here, found by trying thousands (`tests/onednn_kernels.py`). What it falls
-    back on, products of matrices of patches, waits for ever for its own threads when XLA's run it (jaxlib 0.10.2).
+    Found by trying thousands (`tests/onednn_kernels.py`, jaxlib 0.10.2, 0.12.0.1). What it falls back on, products of
+    matrices in parallel within a parallel loop, may wait for ever for XLA's threads; other kernels end the process.
     """
     g = geometry
     strided, spread = max(g.strides) > 1, max(dilation(g)) > 1
