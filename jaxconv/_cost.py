@@ -7,7 +7,8 @@ them, in one dimension, of one tap, channels first, of each type),
 
 which is a product of powers of the sizes, with other exponents above a knee where vectors or tiles are full. The
 weights in `_cost.json` were fitted to committed measurements by `benchmarks/fit_cost.py`, which says how well they do
-on layers they were not fitted to. Types, and algorithms, that were not measured have no prediction.
+on layers they were not fitted to. Types, and algorithms, that were not measured have no prediction; bfloat16 goes by
+float32 where there is too little of it.
 """
 
 import json

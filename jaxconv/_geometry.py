@@ -306,6 +306,25 @@ def named_precision(name: Any) -> Any:
     raise ValueError(f"no precision of lax: {name!r:.100}")
 
 
+def with_axis(geometry: Geometry, place: int, size: int = 1) -> Geometry:
+    """The same convolution with one more spatial axis, of one tap, in front of axis `place`. Where arrays have it the
+    caller says: the dimension numbers are as they were."""
+
+    def grown(values: tuple, value: Any) -> tuple:
+        return (*values[:place], value, *values[place:])
+
+    g = geometry
+    return dataclasses.replace(
+        g,
+        spatial=grown(g.spatial, size),
+        kernel=grown(g.kernel, 1),
+        strides=grown(g.strides, 1),
+        padding=grown(g.padding, (0, 0)),
+        lhs_dilation=grown(g.lhs_dilation, 1),
+        rhs_dilation=grown(g.rhs_dilation, 1),
+    )
+
+
 def dilated(size: int, dilation: int) -> int:
     """Extent of `size` elements with `dilation - 1` gaps between neighbours."""
     return 0 if size == 0 else (size - 1) * dilation + 1

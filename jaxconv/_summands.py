@@ -75,12 +75,14 @@ def divisors(size: int) -> list[int]:
 @lru_cache(4096)
 def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, cut: Cut = CUT) -> Geometry | None:
     """The largest part of the sum that fits under the bound, and in the cache if one does; None if none fits."""
-    fits = (some for some in divisions(geometry, cut) if workspace(some) <= max_bytes)
+
+    def largest(bound: int) -> Geometry | None:
+        return next((some for some in divisions(geometry, cut) if workspace(some) <= bound), None)
+
     if cut.cache_bytes is None:
-        return next(fits, None)
-    fits = [*fits]
+        return largest(max_bytes)
     cached = cut.cache_bytes + results(geometry) * geometry.accumulator.itemsize
-    return next((some for some in fits if workspace(some) <= cached), next(iter(fits), None))
+    return largest(min(max_bytes, cached)) or largest(max_bytes)
 
 
 def results(geometry: Geometry) -> int:

@@ -1,6 +1,7 @@
 """The cost model: what it promises about layers it was not fitted to, and where it has nothing to say."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,22 @@ def test_what_was_not_measured_is_left_to_lax(change):
     geometry = replace(GEOMETRY, **change)
     assert _cost.predict("depthwise", geometry) is None
     assert choose_by_cost(geometry, Settings(), "cpu").algorithm == "xla"
+
+
+def test_bfloat16_goes_by_float32_where_it_was_not_measured():
+    half = replace(GEOMETRY, dtype="bfloat16")
+    own, other = _cost.kind(half), _cost.kind(GEOMETRY)
+
+    def fit(seconds, cells):
+        return {"cells": cells, "weights": {"one": seconds}}
+
+    here, elsewhere = [_cost.cell(half)], ["3 axes"]
+    float32 = {other: fit(1.0, here)}
+    assert _cost.evaluate({own: fit(2.0, here), **float32}, "xla", half, 2) == pytest.approx(math.exp(2.0))
+    for fits in (float32, {own: fit(2.0, elsewhere), **float32}):
+        assert _cost.evaluate(fits, "xla", half, 2) == pytest.approx(math.exp(1.0))
+    assert _cost.evaluate({own: fit(2.0, here)}, "xla", GEOMETRY, 2) is None
+    assert _cost.evaluate(float32, "xla", replace(GEOMETRY, dtype="int8"), 2) is None
 
 
 def test_sizes_of_zero_and_no_axes():

@@ -28,7 +28,7 @@ from jaxconv._select import EXPORTED_CPU, choose, predictions
 from jaxconv._settings import Request, Settings
 
 NHWC = ("NHWC", "HWIO", "NHWC")
-NDHWC = ("NDHWC", "DHWIO", "NDHWC")
+CHANNELS_LAST = {3: ("NWC", "WIO", "NWC"), 4: NHWC, 5: ("NDHWC", "DHWIO", "NDHWC")}  # by the axes of an array
 ROOT = Path(__file__).parent.parent
 
 
@@ -113,6 +113,29 @@ def test_versions_it_was_not_tried_with(monkeypatch, asked_anew, operands, versi
     assert f"this is {version or 'unknown'}" in _onednn.lack()
     with pytest.raises(ValueError, match="'onednn' cannot do this convolution: oneDNN was tried with jaxlib"):
         conv(*operands, algorithm="onednn")
+
+
+@pytest.mark.parametrize(
+    "flags, variable, reason",
+    [
+        ({"sse4_1"}, None, "oneDNN's kernels are for processors with AVX2, and this one has none"),
+        ({"avx2"}, "SSE41", "oneDNN is told to do without AVX2: ONEDNN_MAX_CPU_ISA=SSE41"),
+        ({"avx2"}, "AVX", "oneDNN is told to do without AVX2: ONEDNN_MAX_CPU_ISA=AVX"),
+        ({"avx2"}, "avx512_core", "tried"),
+        (set(), None, "tried"),  # where the system does not tell
+    ],
+)
+def test_few_instructions(monkeypatch, asked_anew, flags, variable, reason):
+    monkeypatch.setattr(_onednn.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(_onednn, "version", lambda package: "0.10.2")
+    monkeypatch.setattr(_onednn, "processor_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(_onednn, "_try", lambda: "tried")
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    if variable:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", variable)
+    else:
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert _onednn.lack() == reason
 
 
 def test_other_processors(monkeypatch, asked_anew):
@@ -284,7 +307,7 @@ def test_weight_gradients(name, dtype, parts):
     """By oneDNN alone, in as few parts as can be and in more."""
     shape, taps, more = WEIGHTS[name]
     arguments = {"window_strides": (1,) * (len(shape) - 2), "padding": "VALID", **more}
-    arguments["dimension_numbers"] = ("NWC", "WIO", "NWC") if len(shape) == 3 else NHWC if len(shape) == 4 else NDHWC
+    arguments["dimension_numbers"] = CHANNELS_LAST[len(shape)]
     keys = jax.random.split(jax.random.key(0), 3)
     lhs = jax.random.normal(keys[0], shape, dtype)
 
@@ -364,10 +387,11 @@ def test_what_ended_the_process(name):
     dtype = more.get("dtype", "float32")
     arguments = {"window_strides": (1,) * (len(shape) - 2), "padding": "VALID", "feature_group_count": groups, **more}
     arguments.pop("dtype", None)
-    arguments["dimension_numbers"] = ("NWC", "WIO", "NWC") if len(shape) == 3 else NHWC if len(shape) == 4 else NDHWC
+    arguments["dimension_numbers"] = CHANNELS_LAST[len(shape)]
     lhs, rhs = (jax.random.normal(jax.random.key(seed), size, dtype) for seed, size in enumerate((shape, taps)))
-    asked: Any = {} if name in ENDED else {"algorithm": "onednn"}
+    asked: Any = {"algorithm": "onednn"}
     if name in ENDED:
+        asked = {}
         with pytest.raises(ValueError, match="'onednn' cannot do this convolution"):
             jaxconv.conv_general_dilated(lhs, rhs, **arguments, algorithm="onednn")
     got = jaxconv.conv_general_dilated(lhs, rhs, **arguments, **asked)

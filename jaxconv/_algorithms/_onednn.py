@@ -25,7 +25,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from .._geometry import Geometry, geometry_of
+from .._geometry import Geometry, geometry_of, with_axis
 from .._layout import channels_last
 from .._machine import processor_flags, version
 from . import xla
@@ -138,13 +138,7 @@ def _call(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
         return _call_as_it_is(lhs, rhs, g)
     numbers = g.dimension_numbers
     wider = replace(
-        g,
-        spatial=(1, *g.spatial),
-        kernel=(1, *g.kernel),
-        strides=(1, *g.strides),
-        padding=((0, 0), *g.padding),
-        lhs_dilation=(1, *g.lhs_dilation),
-        rhs_dilation=(1, *g.rhs_dilation),
+        with_axis(g, 0),
         dimension_numbers=jax.lax.ConvDimensionNumbers(
             _with_an_axis(numbers.lhs_spec), _with_an_axis(numbers.rhs_spec), _with_an_axis(numbers.out_spec)
         ),

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from .._algorithm import either
 from .._chunks import Kernel, chunked, in_canonical_order
-from .._geometry import Geometry
+from .._geometry import Geometry, with_axis
 from .._layout import channels_last
 from .._summands import Cut, added_up, results
 from . import _onednn
@@ -74,17 +74,8 @@ def workspace(geometry: Geometry) -> int:
 def of_rows(geometry: Geometry) -> Geometry:
     """The convolution of one image whose last spatial axis are the images of this one, in canonical order."""
     g = geometry
-    return replace(
-        in_wide_results(g),
-        batch=1,
-        spatial=(*g.spatial, g.batch),
-        kernel=(*g.kernel, 1),
-        strides=(*g.strides, 1),
-        padding=(*g.padding, (0, 0)),
-        lhs_dilation=(*g.lhs_dilation, 1),
-        rhs_dilation=(*g.rhs_dilation, 1),
-        dimension_numbers=channels_last(g.ndim + 1),
-    )
+    wider = with_axis(in_wide_results(g), g.ndim, g.batch)
+    return replace(wider, batch=1, dimension_numbers=channels_last(wider.ndim))
 
 
 def compute_rows(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._chunks import Kernel, chunked
-from .._geometry import Geometry
+from .._geometry import Geometry, with_axis
 from .._layout import channels_last
 from . import xla
 
@@ -27,15 +27,7 @@ def inner_geometry(geometry: Geometry) -> Geometry:
     """The convolution of all slabs with one of the taps along the first axis."""
     g = geometry
     if g.ndim == 1:
-        flat = replace(
-            g,
-            spatial=(1, *g.spatial),
-            kernel=(1, *g.kernel),
-            strides=(1, *g.strides),
-            padding=((0, 0), *g.padding),
-            lhs_dilation=(1, *g.lhs_dilation),
-            rhs_dilation=(1, *g.rhs_dilation),
-        )
+        flat = with_axis(g, 0)
     else:
         flat = replace(
             g,
