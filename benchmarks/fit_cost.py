@@ -5,7 +5,8 @@
                                                    `python -m benchmarks.models.plans` makes them, to training.json;
                                                    `benchmarks/measure_new.py` adds the times of a new algorithm to it
 
-The weights of an algorithm are a ridge regression of the logarithm of its seconds. What the chooser would lose is
+The weights of an algorithm are a ridge regression of the logarithm of its seconds, of convolutions of all kinds, plus
+for each kind one of what is left: what there is too little of goes by what is common. What the chooser would lose is
 judged by leaving out a tenth of the layers at a time, in all directions: fit to the others, choose for these, compare
 the measured time of the choice with the best and with lax's. The same by leaving out a whole suite at a time says what
 happens with layers unlike any that were measured.
@@ -14,6 +15,7 @@ happens with layers unlike any that were measured.
 import argparse
 import json
 from collections.abc import Callable, Hashable, Iterable
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +33,7 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE = 10.0  # of weights of standardised features
+RIDGE, RIDGE_OF_KIND = 3.0, 30.0  # of weights of standardised features, of all kinds together and of each by itself
 LEAST_ROWS = 3  # of an algorithm and kind, to be fitted at all
 FOLDS = 10
 
@@ -103,23 +105,35 @@ def fit(rows: list[Row]) -> dict[str, Any]:
     """Algorithm -> kind -> cells and weights."""
     fits: dict[str, Any] = {}
     for name in sorted({name for row in rows for name in row.seconds}):
-        for kind in sorted({_cost.kind(row.geometry) for row in rows}):
-            some = [row for row in rows if name in row.seconds and _cost.kind(row.geometry) == kind]
-            if len(some) >= LEAST_ROWS:
-                cells = sorted({_cost.cell(row.geometry) for row in some})
-                fits.setdefault(name, {})[kind] = {"cells": cells, "weights": regress(some, name)}
+        having = [row for row in rows if name in row.seconds]
+        table = [features(name, row.geometry, row.threads) for row in having]
+        target = np.log([row.seconds[name] for row in having])
+        every = regress(table, target, RIDGE)
+        for kind in sorted({_cost.kind(row.geometry) for row in having}):
+            at = [index for index, row in enumerate(having) if _cost.kind(row.geometry) == kind]
+            if len(at) >= LEAST_ROWS:
+                some = [table[index] for index in at]
+                common = [sum(weight * values[feature] for feature, weight in every.items()) for values in some]
+                own = regress(some, target[at] - common, RIDGE_OF_KIND)
+                weights = {feature: every.get(feature, 0.0) + own.get(feature, 0.0) for feature in {**every, **own}}
+                cells = sorted({_cost.cell(having[index].geometry) for index in at})
+                fits.setdefault(name, {})[kind] = {"cells": cells, "weights": weights}
     return fits
 
 
-def regress(rows: list[Row], name: str) -> dict[str, float]:
+@cache
+def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
+    """Those of the model; each is asked for in many fits."""
+    return _cost.features(name, geometry, threads)
+
+
+def regress(table: list[dict[str, float]], target: np.ndarray, ridge: float) -> dict[str, float]:
     """Weights of the features that vary, and of "one"."""
-    table = [_cost.features(name, row.geometry, row.threads) for row in rows]
-    target = np.log([row.seconds[name] for row in rows])
     columns = {feature: np.array([values[feature] for values in table]) for feature in table[0]}
     columns = {feature: column for feature, column in columns.items() if np.std(column) > 1e-2}
     means, scales = [np.array([f(column) for column in columns.values()]) for f in (np.mean, np.std)]
     matrix = (np.stack(list(columns.values()), 1) - means) / scales
-    slopes = np.linalg.solve(matrix.T @ matrix + RIDGE * np.eye(len(columns)), matrix.T @ (target - target.mean()))
+    slopes = np.linalg.solve(matrix.T @ matrix + ridge * np.eye(len(columns)), matrix.T @ (target - target.mean()))
     slopes = slopes / scales
     return {"one": float(target.mean() - slopes @ means), **dict(zip(columns, slopes.tolist(), strict=True))}
 
@@ -226,7 +240,7 @@ def write_model(fits: dict[str, Any], margin: float) -> None:
     features = list(dict.fromkeys(feature for _, _, own in every for feature in own["weights"]))
     rows = []
     for name, kind, own in every:
-        weights = [float(f"{own['weights'].get(feature, 0):.5g}") for feature in features]
+        weights = [float(f"{own['weights'].get(feature, 0):.4g}") for feature in features]
         rows.append({"algorithm": name, "kind": kind, "cells": own["cells"], "weights": weights})
     write_rows(MODEL, {"margin": margin, "features": features}, "fits", rows)
 

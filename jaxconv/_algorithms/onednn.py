@@ -33,8 +33,9 @@ from .._summands import Cut, added_up, results
 from . import _onednn
 
 BLOCK = 64  # output channels of a block of taps
+LEAST_BLOCK = 16  # where there are no more than those of one
 MAX_CHANNELS = 8  # of parts of a sum: with fewer rows of taps and more channels, or the other way round, slower
-CACHED_BYTES = 8 * 2**20  # what such a part needs: half of that is slower
+CACHED_BYTES = 14 * 2**20  # what such a part needs: half of that is slower
 
 
 def prepare(rhs: jax.Array, letters: str, geometry: Geometry) -> tuple[jax.Array, bool]:
@@ -103,12 +104,19 @@ def in_wide_results(geometry: Geometry) -> Geometry:
 
 
 def workspace_of_parts(geometry: Geometry) -> int:
-    """Bytes of lhs cut out and turned, of rhs in order and in oneDNN's blocks, and of what the call makes of them."""
+    """Bytes of lhs cut out, of rhs in order, of the results, and twice of what oneDNN makes of both operands.
+
+    That is rhs in blocks and, if dense, lhs padded. Twice, for on a busy machine a call may begin before the last one
+    has given its own back.
+    """
     g = geometry
     itemsize, wide = jnp.dtype(g.dtype).itemsize, g.accumulator.itemsize
-    blocks = (-(-g.out_channels // 16) if g.groups == 1 else -(-g.groups // 16)) * 16
     image = g.batch * prod(g.spatial) * g.groups * g.in_channels
-    total = 2 * (image + prod(g.kernel) * g.in_channels * blocks) * itemsize
+    outputs = g.groups * g.out_channels  # one of the two is 1
+    block = BLOCK if outputs > BLOCK else LEAST_BLOCK
+    blocks = -(-outputs // block) * block
+    taps = prod(g.kernel) * g.in_channels
+    total = ((4 if g.groups == 1 else 1) * image + taps * (outputs + 2 * blocks)) * itemsize
     return total + results(g) * wide * (1 if wide == jnp.dtype(g.out_dtype).itemsize else 2)
 
 
