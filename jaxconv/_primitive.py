@@ -124,13 +124,13 @@ def _shared_out(
     if devices == 1 or hasattr(module.axis_context, "manual_axes") or geometry.is_symbolic or geometry.is_empty:
         return None
 
-    def convolve(lhs, rhs, params):
-        return conv_p.bind(lhs, rhs, request=request, **params)
+    def convolve(lhs, rhs, params, taken):
+        return conv_p.bind(lhs, rhs, request=request.less(taken), **params)
 
-    rounds_parts = request.settings.accuracy == "fast"
+    limits = {"max_bytes": request.settings.max_workspace_bytes, "rounds_parts": request.settings.accuracy == "fast"}
     avals = *context.avals_in, *context.avals_out
     if mesh := explicit_mesh(avals):
-        return shared_out_by_types(convolve, geometry, params, mesh, avals, rounds_parts), context
+        return shared_out_by_types(convolve, geometry, params, mesh, avals, **limits), context
     if module.lowering_parameters.for_export or "tpu" in platforms:
         return None
     # JAX wants to know the devices, of which their places in the program are all that counts: any will do.
@@ -140,7 +140,7 @@ def _shared_out(
     choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []
     placed = replace(module.axis_context, device_assignment=tuple(stand_ins), abstract_mesh=flat_mesh(devices))
     context = _untyped(context.replace(module_context=module.replace(axis_context=placed)))
-    return shared_out_by_xla(convolve, geometry, params, rounds_parts, f"{request} {sorted(choices)}"), context
+    return shared_out_by_xla(convolve, geometry, params, f"{request} {sorted(choices)}", **limits), context
 
 
 def _devices(context: Any) -> int:

@@ -37,6 +37,11 @@ class Request(NamedTuple):
     algorithm: str | None
     settings: Settings
 
+    def less(self, taken: int) -> "Request":
+        """The same where so many bytes of the workspace are taken."""
+        left = self.settings.max_workspace_bytes - taken
+        return self._replace(settings=self.settings._replace(max_workspace_bytes=left)) if taken else self
+
     def __repr__(self) -> str:  # in printed programs
         plan = self.settings.plan
         words = [self.algorithm or "chosen", self.settings.accuracy, f"{self.settings.max_workspace_bytes} bytes"]

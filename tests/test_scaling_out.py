@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from math import prod
 from typing import Any
 
 import jax
@@ -368,17 +369,32 @@ def test_what_cannot_be_shared_out_is_gathered_and_said_once():
     np.testing.assert_allclose(got, lax.conv_general_dilated(lhs, rhs, **SAME, feature_group_count=6), 1e-12, 1e-12)
 
 
-@pytest.mark.parametrize("shape", [(8, 96, 256, 16), (2, 1024, 64, 16)])
-def test_memory_of_a_shard(shape):
-    """Beside the workspace: its rows with those of the neighbours, and at most a copy of them."""
-    lhs, rhs = jax.ShapeDtypeStruct(shape, "float32", sharding=NamedSharding(mesh(), P("x", "y"))), (5, 5, 16, 16)
-    rhs = jax.ShapeDtypeStruct(rhs, "float32", sharding=NamedSharding(mesh(), P()))
-    own = 4 * np.prod(shape) // 8
-    received = own * (shape[1] // 4 + 4) // (shape[1] // 4)
-    bound = 2**20
-    f = jax.jit(lambda *xs: jaxconv.conv_general_dilated(*xs, **SAME, algorithm="im2col", max_workspace_bytes=bound))
-    memory: Any = f.lower(lhs, rhs).compile().memory_analysis()
-    assert memory.temp_size_in_bytes <= bound + 2 * received
+@pytest.mark.parametrize("role", ["forward", "input-grad", "weight-grad"])
+@pytest.mark.parametrize("spec", [("x", "y"), (None, "x", "y")], ids=str)
+@pytest.mark.parametrize("bound", [2**20, 2**24])
+def test_memory_of_a_shard(spec, bound, role):
+    """The workspace, the rows received and those sent, and both once more at the edges. No copy of the shard."""
+    shape, taps = (2, 1024, 512, 16), 5
+    image = jax.ShapeDtypeStruct(shape, "float32", sharding=NamedSharding(mesh(), P(*spec)))
+    kernel = jax.ShapeDtypeStruct((taps, taps, 16, 16), "float32", sharding=NamedSharding(mesh(), P()))
+    own = 4 * prod(shape) // 8
+    split = [shape[axis] // mesh().shape[name] for axis, name in enumerate(spec) if name and axis in (1, 2)]
+    halos = sum((taps - 1) * own // rows for rows in split)
+
+    def forward(lhs, rhs):
+        return jaxconv.conv_general_dilated(lhs, rhs, **SAME, algorithm="im2col", max_workspace_bytes=bound)
+
+    def weight_grad(lhs, out):
+        return jax.linear_transpose(lambda rhs: forward(lhs, rhs), kernel)(out)[0]
+
+    def input_grad(out, rhs):
+        return jax.linear_transpose(lambda lhs: forward(lhs, rhs), image)(out)[0]
+
+    f = {"forward": forward, "input-grad": input_grad, "weight-grad": weight_grad}[role]
+    program = jax.jit(f).lower(image, image if role == "weight-grad" else kernel).compile()
+    memory: Any = program.memory_analysis()
+    assert memory.temp_size_in_bytes <= bound + 4 * halos
+    assert "collective-permute" in traffic(program.as_text() or "")
 
 
 def test_convolutions_of_lax_are_shared_out_too():

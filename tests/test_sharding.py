@@ -18,11 +18,12 @@ from jax.sharding import PartitionSpec as P
 import jaxconv
 from jaxconv._bench.collectives import traffic
 from jaxconv._geometry import geometry_of
-from jaxconv._sharding import factors, halo, shard
-from jaxconv._sharding.windows import window
+from jaxconv._sharding import factors, halo, pieces, shard
+from jaxconv._sharding.windows import Window, window
 from jaxconv.testing import Problem, disagreement, problems
 
 MESHES = ((2,), (3,), (4,), (8,), (2, 2), (2, 3), (3, 2), (4, 2), (2, 2, 2))
+IN_PIECES, IN_ONE = 0, 2**30  # bytes that may be taken
 wholes = problems(dtypes=("float64",), empty=False, preferred_element_type=False)
 
 
@@ -120,9 +121,9 @@ def allowed(geometry, axes, mesh):
     }
 
 
-def on_shards(mesh, axes):
+def on_shards(mesh, axes, max_bytes):
     """The convolution by `convolve_shard`, of shards that are made equal with NaNs: nothing may depend on these. And
-    what it sends."""
+    what it sends. `max_bytes` of 0: in pieces, where that can be."""
 
     def convolve(lhs, rhs, **arguments):
         geometry = geometry_of(lhs, rhs, **arguments)
@@ -140,11 +141,12 @@ def on_shards(mesh, axes):
 
         local = partial(
             shard.convolve_shard,
-            lambda lhs, rhs, params: jaxconv.conv_general_dilated(lhs, rhs, **params),
+            lambda lhs, rhs, params, _: jaxconv.conv_general_dilated(lhs, rhs, **params),
             geometry=geometry,
             params=geometry.to_params(),
             axes=possible,
             mesh=dict(mesh.shape),
+            max_bytes=max_bytes,
         )
         f = jax.shard_map(local, mesh=mesh, in_specs=(lhs_spec, rhs_spec), out_specs=out_spec, check_vma=False)
         operands = with_nans(lhs, lhs_spec), with_nans(rhs, rhs_spec)
@@ -166,14 +168,14 @@ def divided_problems(draw):
     for name in draw(st.permutations(mesh.axis_names)):
         factor = draw(st.sampled_from(kinds))
         axes[factor] = (*axes.get(factor, ()), name)
-    return problem, mesh, axes
+    return problem, mesh, axes, draw(st.sampled_from((IN_PIECES, IN_ONE)))
 
 
 @given(divided_problems())
 def test_shards_that_hold_anything_beyond_what_is_real(case):
-    problem, mesh, axes = case
-    report = disagreement(on_shards(mesh, axes), problem, checks=["value"])
-    assert not report, (report, problem, mesh, axes)
+    problem, *where = case
+    report = disagreement(on_shards(*where), problem, checks=["value"])
+    assert not report, (report, problem, where)
 
 
 # Problems that need each part of what a shard does: 1-D, of one channel, over three devices.
@@ -193,7 +195,8 @@ UNEVEN = {
 @pytest.mark.parametrize("kind", UNEVEN)
 def test_each_part_of_what_a_shard_does(kind):
     problem, factor = UNEVEN[kind]
-    assert not disagreement(on_shards(mesh_of((3,)), {factor: ("x",)}), problem, checks=["value"])
+    for max_bytes in (IN_PIECES, IN_ONE):
+        assert not disagreement(on_shards(mesh_of((3,)), {factor: ("x",)}, max_bytes), problem, checks=["value"])
 
 
 def first_rows(x, shard, axis, starts, rows):
@@ -222,7 +225,64 @@ WRONG = [
 def test_the_checks_find_what_is_wrong(monkeypatch, kind, module, name, wrong):
     problem, factor = UNEVEN[kind]
     monkeypatch.setattr(module, name, wrong)
-    assert disagreement(on_shards(mesh_of((3,)), {factor: ("x",)}), problem, checks=["value"])
+    assert disagreement(on_shards(mesh_of((3,)), {factor: ("x",)}, IN_ONE), problem, checks=["value"])
+
+
+# Problems whose windows are at the same place in all shards: shapes, mesh, factors.
+REGULAR = {
+    "rows": (Problem((1, 1, 12), (1, 1, 3), (1,), "SAME", dtype="float64"), (3,), {"p0": ("x",)}),
+    "rows and columns": (
+        Problem((1, 1, 8, 12), (1, 1, 3, 4), (1, 1), "SAME", dtype="float64"), (2, 3), {"p0": ("x",), "p1": ("y",)},
+    ),
+    "a volume": (
+        Problem((1, 1, 8, 8, 8), (1, 1, 3, 3, 3), (1, 1, 1), "SAME", dtype="float64"), (2, 2, 2),
+        {"p0": ("x",), "p1": ("y",), "p2": ("z",)},
+    ),
+    "stride and dilation": (
+        Problem((1, 1, 24), (1, 1, 3), (2,), ((2, 2),), rhs_dilation=(2,), dtype="float64"), (3,), {"p0": ("x",)},
+    ),
+    "dilated lhs": (Problem((1, 1, 12), (1, 1, 4), (1,), ((2, 2),), (2,), dtype="float64"), (3,), {"p0": ("x",)}),
+    "cropped": (Problem((1, 1, 12), (1, 1, 3), (1,), ((-1, 3),), dtype="float64"), (3,), {"p0": ("x",)}),
+    "uneven": (Problem((1, 1, 14), (1, 1, 3), (1,), "SAME", dtype="float64"), (3,), {"p0": ("x",)}),
+    "taps": (Problem((1, 1, 12), (1, 1, 12), (1,), ((1, 1),), dtype="float64"), (3,), {"t0": ("x",)}),
+    "taps of rows and columns": (
+        Problem((1, 1, 8, 12), (1, 1, 8, 12), (1, 1), ((1, 1), (2, 1)), dtype="float64"), (2, 3),
+        {"t0": ("x",), "t1": ("y",)},
+    ),
+    "taps, stride": (
+        Problem((1, 1, 12), (1, 1, 6), (1,), ((1, 1),), rhs_dilation=(2,), dtype="float64"), (3,), {"t0": ("x",)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REGULAR)
+def test_a_shard_in_pieces(monkeypatch, kind):
+    """It is, and nothing is fetched in one; its results are not other ones."""
+    problem, sizes, axes = REGULAR[kind]
+    monkeypatch.setattr(shard, "in_one", None)
+    assert not disagreement(on_shards(mesh_of(sizes), axes, IN_PIECES), problem, checks=["value"])
+
+
+def of_the_other_side(sent, names, hops, mesh):
+    return halo.passed_on(sent, names, -hops, mesh)
+
+
+WRONG_PIECES = [
+    ("rows", pieces, "_edges", lambda part: []),
+    ("taps", pieces, "_neighbours_rows", lambda part: []),
+    ("rows and columns", pieces, "passed_on", of_the_other_side),
+    ("taps of rows and columns", pieces, "passed_on", of_the_other_side),
+    ("stride and dilation", Window, "inner", property(lambda part: (0, part.share))),
+    ("dilated lhs", Window, "padding_of", lambda part, piece: part.padding),
+    ("uneven", shard, "only_real", lambda x, *_: x),
+]
+
+
+@pytest.mark.parametrize(("kind", "where", "name", "wrong"), WRONG_PIECES)
+def test_the_checks_find_what_is_wrong_in_pieces(monkeypatch, kind, where, name, wrong):
+    problem, sizes, axes = REGULAR[kind]
+    monkeypatch.setattr(where, name, wrong)
+    assert disagreement(on_shards(mesh_of(sizes), axes, IN_PIECES), problem, checks=["value"])
 
 
 @given(

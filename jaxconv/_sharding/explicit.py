@@ -31,16 +31,17 @@ def shared_out_by_types(
     params: dict[str, Any],
     mesh: Any,
     avals: Any,
+    max_bytes: int,
     rounds_parts: bool,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out of these types.
 
     Args:
-      convolve: (lhs, rhs, parameters of lax's convolution) -> out, for any shard.
+      convolve: (lhs, rhs, parameters of lax's convolution, bytes that are taken) -> out, for any shard.
       geometry, params: the whole convolution.
       mesh: of the types.
       avals: types of lhs, rhs and out.
-      rounds_parts: as in `convolve_shard`.
+      max_bytes, rounds_parts: as in `convolve_shard`.
     """
     factors = factors_of(geometry)
     arrays = factors.lhs, factors.rhs, factors.out
@@ -58,6 +59,7 @@ def shared_out_by_types(
         params=params,
         axes=division.axes,
         mesh=sizes,
+        max_bytes=max_bytes,
         rounds_parts=rounds_parts,
     )
 

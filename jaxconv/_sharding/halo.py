@@ -85,25 +85,28 @@ def _received(x, names, axis, rows, direction, mesh, circular) -> list[jax.Array
     own = x.shape[axis]
     if rows and not own:
         raise ValueError(f"halo_exchange of an empty shard: {x.shape}, axis {axis}")
+    parts = []
+    for hop in range(1, -(-rows // own) + 1 if rows else 1):
+        width = min(own, rows - (hop - 1) * own)
+        sent = lax.slice_in_dim(x, *((own - width, own) if direction == 1 else (0, width)), axis=axis)
+        parts.append(passed_on(sent, names, direction * hop, mesh, circular))
+    return parts
+
+
+def passed_on(sent: jax.Array, names: Axes, hops: int, mesh: dict[str, int], circular: bool = False) -> jax.Array:
+    """What the shard so many before this one sends; zeros where there is none."""
     # Of several axes JAX counts the devices of a message in the order of the mesh, whatever the order of their names.
     ordered = tuple(name for name in mesh if name in names)
     sizes = [mesh[name] for name in ordered]
     devices = np.arange(prod(sizes)).reshape(sizes).transpose([ordered.index(name) for name in names]).ravel().tolist()
     shards = range(len(devices))
-    parts = []
-    for hop in range(1, -(-rows // own) + 1 if rows else 1):
-        width = min(own, rows - (hop - 1) * own)
-        sent = lax.slice_in_dim(x, *((own - width, own) if direction == 1 else (0, width)), axis=axis)
-        pairs = [(shard, shard + direction * hop) for shard in shards]
-        pairs = [(source, target % len(shards)) for source, target in pairs if circular or target in shards]
-        if not pairs:  # beyond the array
-            parts.append(jnp.zeros_like(sent))
-        elif all(source == target for source, target in pairs):
-            parts.append(sent)
-        else:
-            pairs = [(devices[source], devices[target]) for source, target in pairs]
-            parts.append(lax.ppermute(sent, ordered, pairs))
-    return parts
+    pairs = [(shard, shard + hops) for shard in shards]
+    pairs = [(source, target % len(shards)) for source, target in pairs if circular or target in shards]
+    if not pairs:  # beyond the array
+        return jnp.zeros_like(sent)
+    if all(source == target for source, target in pairs):
+        return sent
+    return lax.ppermute(sent, ordered, [(devices[source], devices[target]) for source, target in pairs])
 
 
 def shard_index(names: Axes, mesh: dict[str, int]) -> jax.Array:

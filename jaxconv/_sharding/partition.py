@@ -21,23 +21,30 @@ from .shard import convolve_shard, warn_once
 
 
 def shared_out_by_xla(
-    convolve: Callable[..., jax.Array], geometry: Geometry, params: dict[str, Any], rounds_parts: bool, identity: str
+    convolve: Callable[..., jax.Array],
+    geometry: Geometry,
+    params: dict[str, Any],
+    identity: str,
+    max_bytes: int,
+    rounds_parts: bool,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out, that XLA shares out as said above.
 
     Args:
-      convolve: (lhs, rhs, parameters of lax's convolution) -> out, for any shard.
+      convolve: (lhs, rhs, parameters of lax's convolution, bytes that are taken) -> out, for any shard.
       geometry, params: the whole convolution.
-      rounds_parts: as in `convolve_shard`.
+      max_bytes, rounds_parts: as in `convolve_shard`.
       identity: what `convolve` goes by, as text. XLA's programs are cached on disk by their text, in which the Python
         that they will ask is not; this is.
     """
     factors = factors_of(geometry)
 
     def whole(lhs, rhs):
-        return convolve(lhs, rhs, {**params, "out_sharding": None})
+        return convolve(lhs, rhs, {**params, "out_sharding": None}, 0)
 
-    local = partial(convolve_shard, convolve, geometry=geometry, params=params, rounds_parts=rounds_parts)
+    local = partial(
+        convolve_shard, convolve, geometry=geometry, params=params, max_bytes=max_bytes, rounds_parts=rounds_parts
+    )
 
     def partition(mesh, operands, result):
         return _program_of_a_shard(local, geometry, mesh, operands, result)

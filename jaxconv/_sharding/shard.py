@@ -14,7 +14,10 @@ from jax import lax
 from .._geometry import Geometry
 from .factors import Axes, is_summed
 from .halo import fetch, only_real, pick, place_in_zeros, shard_index
+from .pieces import can_be_in_pieces, in_pieces
 from .windows import Window, window
+
+COPIES_FIT = 4  # of a window, in what may be taken, if it is to be copied
 
 
 def window_of(geometry: Geometry, factor: str, shards: int) -> Window:
@@ -36,6 +39,7 @@ def convolve_shard(
     params: dict[str, Any],
     axes: dict[str, Axes],
     mesh: dict[str, int],
+    max_bytes: int,
     rounds_parts: bool = False,
 ) -> jax.Array:
     """This shard's part of the convolution.
@@ -44,41 +48,23 @@ def convolve_shard(
     over all mesh axes at once.
 
     Args:
-      convolve: (lhs, rhs, parameters of lax's convolution) -> out.
+      convolve: (lhs, rhs, parameters of lax's convolution, bytes that are taken) -> out.
       lhs, rhs: shards; the last ones may hold anything beyond what is real.
       geometry: the whole convolution.
       params: the same as lax's parameters.
       axes: factor -> mesh axes.
       mesh: sizes of the mesh axes, in the order of the mesh.
+      max_bytes: what may be taken beside operands, halos and the result. A window that is small next to that is
+        copied; a larger one is convolved in pieces, unless it is not at the same place in all shards.
       rounds_parts: whether the parts of sums are rounded before they are added up. If not, those of half types are sent
         in float32, and the sum is rounded once.
     """
     numbers = geometry.dimension_numbers
-    padding = list(geometry.padding)
     shards = {factor: prod(mesh[name] for name in names) for factor, names in axes.items()}
     shared = {factor: count for factor, count in shards.items() if count > 1}
-    cuts = []
-    for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
-        axis = int(factor[1:])
-        names, image, kernel = axes[factor], numbers.lhs_spec[2 + axis], numbers.rhs_spec[2 + axis]
-        part, shard = window_of(geometry, factor, shared[factor]), shard_index(names, mesh)
-        lhs = only_real(lhs, shard, shared[factor], image, geometry.spatial[axis])
-        lhs = fetch(lhs, names, image, part, mesh)
-        padding[axis] = part.padding
-        if factor.startswith("t"):
-            rhs = only_real(rhs, shard, shared[factor], kernel, geometry.kernel[axis])
-            rhs = place_in_zeros(rhs, shard, kernel, part.skips, part.positions)
-        elif part.positions > part.share:
-            cuts.append((shard, numbers.out_spec[2 + axis], part))
-    if "c" in shared:
-        shard = shard_index(axes["c"], mesh)
-        lhs = only_real(lhs, shard, shared["c"], numbers.lhs_spec[1], geometry.in_channels)
-        rhs = only_real(rhs, shard, shared["c"], numbers.rhs_spec[1], geometry.in_channels)
-
     groups = -(-geometry.groups // shared.get("g", 1))
     params = {
         **params,
-        "padding": tuple(padding),
         "feature_group_count": 1 if geometry.batch_grouped else groups,
         "batch_group_count": groups if geometry.batch_grouped else 1,
         "out_sharding": None,
@@ -88,11 +74,50 @@ def convolve_shard(
     sent = np.dtype(geometry.out_dtype) if rounds_parts and inexact else geometry.accumulator
     if summed and inexact:
         params["preferred_element_type"] = sent
-    out = convolve(lhs, rhs, params)
-    for shard, axis, part in cuts:
-        out = pick(out, shard, axis, part.skips, part.share)
+
+    parts: dict[str, Window] = {}
+    for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
+        axis, shard = int(factor[1:]), shard_index(axes[factor], mesh)
+        lhs = only_real(lhs, shard, shared[factor], numbers.lhs_spec[2 + axis], geometry.spatial[axis])
+        if factor.startswith("t"):
+            rhs = only_real(rhs, shard, shared[factor], numbers.rhs_spec[2 + axis], geometry.kernel[axis])
+        parts[factor] = window_of(geometry, factor, shared[factor])
+    if "c" in shared:
+        shard = shard_index(axes["c"], mesh)
+        lhs = only_real(lhs, shard, shared["c"], numbers.lhs_spec[1], geometry.in_channels)
+        rhs = only_real(rhs, shard, shared["c"], numbers.rhs_spec[1], geometry.in_channels)
+
+    def padded(lhs: jax.Array, rhs: jax.Array, padding: dict[int, tuple[int, int]], taken: int = 0) -> jax.Array:
+        pads = tuple(padding.get(axis, pair) for axis, pair in enumerate(geometry.padding))
+        return convolve(lhs, rhs, {**params, "padding": pads}, taken)
+
+    window_bytes = lhs.nbytes
+    for part in parts.values():
+        window_bytes = window_bytes * part.rows // max(part.own, 1)
+    is_small = window_bytes * COPIES_FIT <= max_bytes
+    if not is_small and can_be_in_pieces(parts):
+        out = in_pieces(padded, lhs, rhs, geometry, parts, axes, mesh)
+    else:
+        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, window_bytes if parts and is_small else 0)
     if summed:
         out = lax.psum(out.astype(sent), summed).astype(geometry.out_dtype)
+    return out
+
+
+def in_one(convolve, lhs, rhs, geometry: Geometry, parts: dict[str, Window], axes, mesh, taken: int) -> jax.Array:
+    """As `in_pieces`, of a copy of the window."""
+    numbers, padding, cuts = geometry.dimension_numbers, {}, []
+    for factor, part in parts.items():
+        axis, shard = int(factor[1:]), shard_index(axes[factor], mesh)
+        lhs = fetch(lhs, axes[factor], numbers.lhs_spec[2 + axis], part, mesh)
+        padding[axis] = part.padding
+        if factor.startswith("t"):
+            rhs = place_in_zeros(rhs, shard, numbers.rhs_spec[2 + axis], part.skips, part.positions)
+        elif part.positions > part.share:
+            cuts.append((shard, numbers.out_spec[2 + axis], part))
+    out = convolve(lhs, rhs, padding, taken)
+    for shard, axis, part in cuts:
+        out = pick(out, shard, axis, part.skips, part.share)
     return out
 
 

@@ -58,6 +58,10 @@ def convolve_spatial_shard(
                 f"cannot be shared out evenly over the {shards} shards of mesh axes {names}"
             )
     arguments = {**arguments, "dimension_numbers": numbers}
-    return convolve_shard(
-        lambda lhs, rhs, arguments: convolve(lhs, rhs, **arguments), lhs, rhs, geometry, arguments, axes, sizes
-    )
+    request = arguments["request"]
+
+    def on_rows(lhs, rhs, arguments, taken):
+        return convolve(lhs, rhs, **{**arguments, "request": request.less(taken)})
+
+    max_bytes = request.settings.max_workspace_bytes
+    return convolve_shard(on_rows, lhs, rhs, geometry, arguments, axes, sizes, max_bytes)

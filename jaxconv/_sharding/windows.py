@@ -16,6 +16,15 @@ shards, so that one program, with one padding, serves them all; what that is too
 from math import gcd
 from typing import NamedTuple
 
+Span = tuple[int, int]  # the first, and the one after the last
+
+
+class Piece(NamedTuple):
+    """Some of what a shard does along one axis: rows, counted from the first of its own, and positions of its share."""
+
+    rows: Span
+    positions: Span
+
 
 class Window(NamedTuple):
     """What one shard does along one axis; lists are by shard.
@@ -28,6 +37,7 @@ class Window(NamedTuple):
       padding: (low, high) around the window once it is dilated.
       share: positions (results or taps) of a shard.
       skips: positions that are computed ahead of the share, for the sake of the phase.
+      step, reach, dilation: of the convolution, as above.
     """
 
     own: int
@@ -38,11 +48,57 @@ class Window(NamedTuple):
     padding: tuple[int, int]
     share: int
     skips: tuple[int, ...]
+    step: int
+    reach: int
+    dilation: int
 
     @property
     def positions(self) -> int:
         """Positions that are computed."""
         return self.share + max(self.skips)
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether all shards do the same, with rows of their own and of the two next to them."""
+        return len({*self.starts}) == 1 and not any(self.skips) and max(self.left, self.right) <= self.own
+
+    # Of a regular window, row r is met where it stands in the padded and dilated lhs, at `origin + dilation * r`, by
+    # the positions p with  step * p <= origin + dilation * r <= step * p + reach.
+
+    @property
+    def origin(self) -> int:
+        """Where the first of the shard's own rows stands."""
+        return self.padding[0] + self.dilation * (self.left - self.starts[0])
+
+    @property
+    def inner(self) -> Span:
+        """The positions that meet no rows of other shards."""
+        first = -((self.dilation - 1 - self.origin) // self.step) if self.left else 0
+        end = -((self.reach - self.origin - self.dilation * self.own) // self.step) if self.right else self.share
+        return min(max(first, 0), self.share), min(max(end, 0), self.share)
+
+    @property
+    def own_rows(self) -> Piece:
+        """All positions, of the shard's own rows."""
+        return Piece((0, self.own), (0, self.share))
+
+    @property
+    def all_rows(self) -> Piece:
+        """All positions, of all rows that they meet."""
+        return self.met_by((0, self.share))
+
+    def met_by(self, positions: Span) -> Piece:
+        """These, and the rows that they meet."""
+        first = -((self.origin - self.step * positions[0]) // self.dilation)
+        last = (self.step * (positions[1] - 1) + self.reach - self.origin) // self.dilation
+        return Piece((max(first, -self.left), min(last + 1, self.own + self.right)), positions)
+
+    def padding_of(self, piece: Piece) -> tuple[int, int]:
+        """(low, high) around the rows of the piece once they are dilated."""
+        (row, end), (first, last) = piece.rows, piece.positions
+        low = self.origin + self.dilation * row - self.step * first
+        extent = self.step * (last - 1 - first) + self.reach + 1
+        return low, extent - low - ((end - row - 1) * self.dilation + 1)
 
 
 def window(size: int, positions: int, shards: int, step: int, reach: int, dilation: int, low: int) -> Window:
@@ -92,4 +148,7 @@ def window(size: int, positions: int, shards: int, step: int, reach: int, dilati
         (before, extent - before - dilated),
         share,
         tuple(skips),
+        step,
+        reach,
+        dilation,
     )
