@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxconv import _cost
+from jaxconv import _cost, _geometry_json
 from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
 from jaxconv._bench.figures import OTHERS, geometric_mean, median, with_xla
@@ -82,7 +82,7 @@ def load() -> list[Row]:
     rows = []
     for row in json.loads(TRAINING.read_text())["rows"]:
         if "geometry" in row:
-            geometry = Geometry.from_json(row["geometry"])
+            geometry = _geometry_json.from_json(row["geometry"])
             layout = "NHWC" if geometry.lhs_layout.is_canonical else "other"
             name = arrays(geometry)
             rows.append(Row(row["suite"], name, role(geometry), layout, geometry, row["threads"], row["seconds"]))

@@ -25,6 +25,7 @@ from jaxconv import ALGORITHMS, _autotune
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
+from jaxconv._geometry_json import to_json
 from jaxconv._machine import conditions, cores
 from jaxconv._select import refusal
 from jaxconv._settings import Settings
@@ -52,7 +53,7 @@ def measure(out: Path, threads: int | None) -> None:
     order = load()
     random.Random(0).shuffle(order)  # what is there of an interrupted run is of all kinds
     for row in track(order, description=f"{cores()} threads"):
-        fields = {"geometry": row.geometry.to_json(), "threads": row.threads}
+        fields = {"geometry": to_json(row.geometry), "threads": row.threads}
         if row.threads != cores() or key(fields) in rows:
             continue
         names = wanted(row.geometry, row.seconds)
@@ -81,7 +82,7 @@ def merge(outs: list[Path]) -> None:
     times = {key(row): row["seconds"] for content in contents for row in content["rows"]}
     old, rows = json.loads(TRAINING.read_text()), []
     for fields, row in zip(old["rows"], load(), strict=True):
-        here = times.get(key({"geometry": row.geometry.to_json(), "threads": row.threads}), {})
+        here = times.get(key({"geometry": to_json(row.geometry), "threads": row.threads}), {})
         both = [name for name in here if name in row.seconds and name not in CHANGED]
         if both:
             factor = geometric_mean(here[name] / row.seconds[name] for name in both)

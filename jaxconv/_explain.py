@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from . import _geometry_json
 from ._accuracy import ERROR_FACTOR
 from ._algorithms import ALGORITHMS
 from ._collect import convolutions
@@ -59,7 +60,7 @@ class Explained(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Nothing but what JSON has."""
-        return {**self._asdict(), "geometry": self.geometry.to_json(), "seconds": self.seconds}
+        return {**self._asdict(), "geometry": _geometry_json.to_json(self.geometry), "seconds": self.seconds}
 
     def slower(self) -> list[tuple[str, float]]:
         """The algorithms that could be taken, with their seconds, fastest first."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from . import _geometry_json
 from ._accuracy import ACCURACIES
 from ._algorithm import MAX_WORKSPACE_BYTES
 from ._algorithms import ALGORITHMS
@@ -137,7 +138,9 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Nothing but what JSON has."""
-        entries = [{"geometry": key.to_json(), **tuned._asdict()} for key, tuned in self.convolutions.items()]
+        entries = [
+            {"geometry": _geometry_json.to_json(key), **tuned._asdict()} for key, tuned in self.convolutions.items()
+        ]
         return {
             "schema": SCHEMA,
             "conditions": self.conditions,
@@ -210,7 +213,7 @@ def _tuned(entry: Any) -> tuple[Geometry, Tuned]:
             raise ValueError(f"{name} must be names with numbers of 0 or more, got {values!r:.200}")
         if unknown := set(values) - set(ALGORITHMS):
             raise ValueError(f"{name} has no algorithms of ours: {', '.join(sorted(unknown)):.100}")
-    geometry = Geometry.from_json(entry["geometry"])
+    geometry = _geometry_json.from_json(entry["geometry"])
     return geometry, Tuned(entry["algorithm"], entry["seconds"], entry["errors"])
 
 

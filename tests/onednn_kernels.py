@@ -15,7 +15,7 @@ from math import exp, log, prod
 import jax
 import jax.numpy as jnp
 
-from jaxconv._algorithms import _onednn
+from jaxconv._algorithms import _onednn, _onednn_call
 from jaxconv._geometry import dilated, geometry_of
 from jaxconv._layout import channels_last
 
@@ -73,7 +73,7 @@ def run(problem: dict) -> None:
     geometry = geometry_of(lhs, rhs, tuple(p["strides"]), padding, None, tuple(p["spread"]), **more)
     if not _onednn.refuses(geometry):
         print(json.dumps(p), flush=True)
-        jax.jit(partial(_onednn._call, geometry=geometry))(lhs, rhs).block_until_ready()
+        jax.jit(partial(_onednn_call.call, geometry=geometry))(lhs, rhs).block_until_ready()
 
 
 def main() -> None:

@@ -16,12 +16,12 @@ import pytest
 import jaxconv
 import jaxconv.testing
 from jaxconv import __main__ as entry
-from jaxconv import _autotune
+from jaxconv import _autotune, _geometry_json
 from jaxconv._collect import convolutions
 from jaxconv._command.language import read
 from jaxconv._default_plan import default_plan_path
 from jaxconv._demo import digits, photograph, race
-from jaxconv._geometry import Geometry, geometry_of
+from jaxconv._geometry import geometry_of
 from jaxconv._machine import conditions
 from jaxconv._plan import Plan, Tuned
 from jaxconv.testing import CHECKS, Problem, problems
@@ -189,7 +189,7 @@ def test_explain_is_of_what_autodiff_makes(text, capsys):
         assert [row[name] for name in ("algorithm", "rejected", "predicted", "flops", "seconds")] == [
             *(expected.algorithm, expected.rejected, expected.predicted, expected.flops, expected.seconds)
         ]
-        assert Geometry.from_json(row["geometry"]) == geometry
+        assert _geometry_json.from_json(row["geometry"]) == geometry
 
 
 def test_explain_prints_a_table(capsys):

@@ -22,7 +22,7 @@ from marks import needs_onednn
 
 import jaxconv
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
-from jaxconv._algorithms import _onednn, onednn
+from jaxconv._algorithms import _onednn, _onednn_call, onednn
 from jaxconv._geometry import geometry_of
 from jaxconv._select import EXPORTED_CPU, choose, predictions
 from jaxconv._settings import Request, Settings
@@ -57,10 +57,10 @@ def program(*operands, platforms=("cpu",), **more):
 
 @needs_onednn
 def test_only_programs_for_this_cpu_call_it(operands):
-    assert _onednn.TARGET in program(*operands, algorithm="onednn")
+    assert _onednn_call.TARGET in program(*operands, algorithm="onednn")
     for platforms in (("cuda",), ("tpu",), ("cuda", "tpu")):
         text = program(*operands, platforms=platforms, algorithm="onednn")
-        assert _onednn.TARGET not in text and "stablehlo.convolution" in text
+        assert _onednn_call.TARGET not in text and "stablehlo.convolution" in text
 
 
 @needs_onednn
@@ -68,9 +68,9 @@ def test_only_programs_for_this_cpu_call_it(operands):
 def test_exported_programs_do_not(operands, algorithm, up):
     """JAX would refuse to export them."""
     f = jax.jit(partial(conv, padding=((1, 1), (2, 1)), lhs_dilation=(up, up), algorithm=algorithm))
-    assert algorithm is None or _onednn.TARGET in f.lower(*operands).as_text()
+    assert algorithm is None or _onednn_call.TARGET in f.lower(*operands).as_text()
     exported = jax.export.export(f)(*operands)
-    assert _onednn.TARGET not in exported.mlir_module()
+    assert _onednn_call.TARGET not in exported.mlir_module()
     np.testing.assert_allclose(exported.call(*operands), f(*operands), 1e-4, 1e-4)
 
 
@@ -87,7 +87,7 @@ def test_each_shard_calls_it(kind):
         compiled = jax.jit(partial(conv, algorithm="onednn")).lower(*split).compile()
         got = np.asarray(compiled(*split))
     text = compiled.as_text() or ""
-    assert _onednn.TARGET in text and "all-gather" not in text
+    assert _onednn_call.TARGET in text and "all-gather" not in text
     want = lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME", dimension_numbers=NHWC)
     np.testing.assert_allclose(got, want, 1e-4, 1e-4)
 
@@ -145,7 +145,7 @@ def test_other_processors(monkeypatch, asked_anew):
 
 @needs_onednn
 def test_a_jaxlib_without_it(monkeypatch, asked_anew):
-    monkeypatch.setattr(_onednn, "TARGET", "__onednn$no_such_thing")
+    monkeypatch.setattr(_onednn_call, "TARGET", "__onednn$no_such_thing")
     assert _onednn.lack().startswith("XLA does not run oneDNN here: ")
 
 
@@ -153,12 +153,12 @@ def test_a_jaxlib_without_it(monkeypatch, asked_anew):
 @pytest.mark.parametrize("change", [{"strides": (1, 1)}, {"rhs_dilation": (1, 1)}, {"padding": ((2, 1), (0, 0))}])
 def test_a_call_that_means_something_else_is_noticed(monkeypatch, asked_anew, change):
     """Arguments that come to the same number of results or to another one."""
-    call = _onednn._call
+    call = _onednn.call
 
     def other(lhs, rhs, geometry):
         return jnp.resize(call(lhs, rhs, replace(geometry, **change)), geometry.out_layout.shape)
 
-    monkeypatch.setattr(_onednn, "_call", other)
+    monkeypatch.setattr(_onednn, "call", other)
     assert _onednn.lack() == "XLA ran oneDNN and the result was wrong"
 
 
@@ -331,9 +331,9 @@ def test_weight_gradients(name, dtype, parts):
     f = jax.jit(jaxconv.accelerate(gradient, **asked))
     text = f.lower(lhs, cotangent).as_text()
     if "depthwise" in name and (parts > 1 or dtype == "bfloat16"):  # a channel at a time is the least there is
-        assert _onednn.TARGET not in text
+        assert _onednn_call.TARGET not in text
         return
-    assert _onednn.TARGET in text and "stablehlo.convolution" not in text
+    assert _onednn_call.TARGET in text and "stablehlo.convolution" not in text
     assert ("stablehlo.while" in text) == (parts > 1 or "depthwise" in name or shape[0] > 8)
     want = gradient(*(jnp.asarray(x, "float64") for x in (lhs, cotangent)))
     np.testing.assert_allclose(f(lhs, cotangent), want, *((1e-5, 1e-4) if dtype == "float32" else (2e-2, 0.2)))

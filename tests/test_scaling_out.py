@@ -191,11 +191,13 @@ SPATIAL = {
 
 @pytest.mark.parametrize("arguments", SPATIAL.values(), ids=SPATIAL)
 @pytest.mark.parametrize("names", [("x", "y"), (("y", "x"), None), (None, ("x", "y"))], ids=str)
-def test_spatial_axes_by_name(arguments, names):
+@pytest.mark.parametrize("bound", [0, 2**24])
+def test_spatial_axes_by_name(arguments, names, bound):
+    """Of a copy of the window, and in pieces, where nothing may be taken."""
     lhs, rhs, arguments = random((2, 32, 48, 3)), random((3, 3, 3, 4), 1), {**arguments, "dimension_numbers": NHWC}
 
     def on_shard(lhs, rhs):
-        return jaxconv.conv_general_dilated(lhs, rhs, **arguments, spatial_axis_name=names)
+        return jaxconv.conv_general_dilated(lhs, rhs, **arguments, spatial_axis_name=names, max_workspace_bytes=bound)
 
     def loss(f):
         return jax.value_and_grad(lambda lhs, rhs: jnp.sin(f(lhs, rhs)).sum(), (0, 1))

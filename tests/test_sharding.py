@@ -50,14 +50,17 @@ def sharded_problems(draw):
     return problem, mesh, draw(specs(mesh, rank)), draw(st.just(P()) | specs(mesh, rank)), draw(specs(mesh, rank))
 
 
-def by_the_compiler(mesh, lhs_spec, rhs_spec, out_spec):
+limits = st.sampled_from((IN_PIECES, IN_ONE))
+
+
+def by_the_compiler(max_bytes, mesh, lhs_spec, rhs_spec, out_spec):
     """The convolution of arrays that are sharded like that where they come to it and where they leave it."""
 
     def convolve(lhs, rhs, **arguments):
         def f(lhs, rhs):
             lhs = lax.with_sharding_constraint(lhs, NamedSharding(mesh, lhs_spec))
             rhs = lax.with_sharding_constraint(rhs, NamedSharding(mesh, rhs_spec))
-            out = jaxconv.conv_general_dilated(lhs, rhs, **arguments)
+            out = jaxconv.conv_general_dilated(lhs, rhs, **arguments, max_workspace_bytes=max_bytes)
             return lax.with_sharding_constraint(out, NamedSharding(mesh, out_spec))
 
         return jax.jit(f)(lhs, rhs)
@@ -65,12 +68,12 @@ def by_the_compiler(mesh, lhs_spec, rhs_spec, out_spec):
     return convolve
 
 
-@given(sharded_problems())
-def test_the_compiler_shares_it_out(case):
+@given(sharded_problems(), limits)
+def test_the_compiler_shares_it_out(case, max_bytes):
     problem, *where = case
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of what is gathered
-        report = disagreement(by_the_compiler(*where), problem, checks=["value", "gradient"])
+        report = disagreement(by_the_compiler(max_bytes, *where), problem, checks=["value", "gradient"])
         assert not report, (report, problem, where)
 
 
@@ -168,7 +171,7 @@ def divided_problems(draw):
     for name in draw(st.permutations(mesh.axis_names)):
         factor = draw(st.sampled_from(kinds))
         axes[factor] = (*axes.get(factor, ()), name)
-    return problem, mesh, axes, draw(st.sampled_from((IN_PIECES, IN_ONE)))
+    return problem, mesh, axes, draw(limits)
 
 
 @given(divided_problems())

@@ -1,21 +1,15 @@
 """oneDNN, Intel's library of kernels for processors: jaxlib for x86 has it built in, and XLA calls it by name.
 
-XLA:CPU runs a custom call named `__onednn$convolution` by oneDNN, on its own threads. It makes such calls itself only
-where an experimental flag asks for them; a program may hold one all the same. The call's configuration is JSON: where
-the arrays have their axes, strides, padding, dilation, groups (`xla/service/cpu/onednn_config.proto`).
-
-Nothing of that is promised. So the call is made only with versions of jaxlib that it was tried with, on processors it
-is for, and after a small convolution has come out right; and only for what oneDNN is sure to take, since what it does
-not take ends the process. Wherever that is not so, in programs for other platforms and in exported ones, the primitive
-here is what its caller gives for that.
+Nothing of that is promised. So the call (`_onednn_call`) is made only with versions of jaxlib that it was tried with,
+on processors it is for, and after a small convolution has come out right; and only for what oneDNN is sure to take,
+since what it does not take ends the process. Wherever that is not so, in programs for other platforms and in exported
+ones, the primitive here is what its caller gives for that.
 """
 
-import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cache, partial
 
 import jax
@@ -25,10 +19,11 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from .._geometry import Geometry, geometry_of, with_axis
+from .._geometry import Geometry, geometry_of
 from .._layout import channels_last
 from .._machine import processor_flags, version
 from . import xla
+from ._onednn_call import call, dilation, is_depthwise
 
 TRIED = ("0.10", "0.11", "0.12")  # versions of jaxlib, by their first two numbers
 TYPES = {"float32": ("float32",), "bfloat16": ("bfloat16", "float32")}  # of the operands -> of the result
@@ -37,9 +32,6 @@ ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # tell oneDNN to do 
 ENOUGH = ("AVX2", "AVX512", "AVX10", "ALL", "DEFAULT")  # how values of these begin that leave it enough
 BFLOAT16_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}  # without which oneDNN has no such convolution
 MAX_RANK = 3
-TALLEST = 64  # taps along the first of two axes; with one input channel oneDNN cannot make code for some hundreds
-
-TARGET = "__onednn$convolution"
 
 onednn_p = Primitive("jaxconv_onednn")
 
@@ -81,16 +73,6 @@ def lacks_kernel(geometry: Geometry) -> str:
     return ""
 
 
-def is_depthwise(geometry: Geometry) -> bool:
-    """Whether its groups have one input and one output channel."""
-    return geometry.groups > 1 and geometry.in_channels == geometry.out_channels == 1
-
-
-def dilation(geometry: Geometry) -> list[int]:
-    """Along each axis; of a single tap none."""
-    return [gap if taps > 1 else 1 for taps, gap in zip(geometry.kernel, geometry.rhs_dilation, strict=True)]
-
-
 @cache
 def has_bfloat16() -> bool:
     """Whether oneDNN has kernels of it for this processor and has not been told to do without."""
@@ -124,66 +106,10 @@ def _try() -> str:
     try:
         geometry = geometry_of(lhs, rhs, (2, 1), ((1, 2), (0, 0)), None, (2, 1), channels_last(2))
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
-            got = jax.jit(partial(_call, geometry=geometry)).lower(lhs, rhs).compile()(lhs, rhs)
+            got = jax.jit(partial(call, geometry=geometry)).lower(lhs, rhs).compile()(lhs, rhs)
     except Exception as error:  # whatever XLA says of a name it does not know
         return f"XLA does not run oneDNN here: {str(error).splitlines()[0]:.200}"
     return "" if np.array_equal(got, want) else "XLA ran oneDNN and the result was wrong"
-
-
-def _call(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """The custom call, with an axis of one element more where oneDNN's kernels ask for it."""
-    g = geometry
-    is_tall = g.groups == 1 and g.in_channels == 1 and g.ndim == 2 and g.kernel[0] > TALLEST
-    if not is_tall and not (is_depthwise(g) and g.ndim == 1):
-        return _call_as_it_is(lhs, rhs, g)
-    numbers = g.dimension_numbers
-    wider = replace(
-        with_axis(g, 0),
-        dimension_numbers=jax.lax.ConvDimensionNumbers(
-            _with_an_axis(numbers.lhs_spec), _with_an_axis(numbers.rhs_spec), _with_an_axis(numbers.out_spec)
-        ),
-    )
-    out = _call_as_it_is(jnp.expand_dims(lhs, numbers.lhs_spec[2]), jnp.expand_dims(rhs, numbers.rhs_spec[2]), wider)
-    return out.squeeze(numbers.out_spec[2])
-
-
-def _with_an_axis(spec: Sequence[int]) -> tuple[int, ...]:
-    """One more spatial axis, stored ahead of the first."""
-    first = spec[2]
-    batch, feature, *space = (axis + (axis >= first) for axis in spec)
-    return batch, feature, first, *space
-
-
-def _call_as_it_is(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    g, rank = geometry, geometry.ndim + 2
-    for at, size, (low, high) in zip(g.dimension_numbers.lhs_spec[2:], g.spatial, g.padding, strict=True):
-        lhs = jax.lax.slice_in_dim(lhs, max(-low, 0), size - max(-high, 0), axis=at)  # oneDNN pads but does not crop
-
-    def image(spec):
-        return {"dims": rank, "data": {"batch_dim": spec[0], "feature_dim": spec[1], "spatial_dims": spec[2:]}}
-
-    outputs, inputs, *space = g.dimension_numbers.rhs_spec
-    kernel = {"output_feature_dim": outputs, "input_feature_dim": inputs, "spatial_dims": space}
-    config = {
-        "dims": rank,
-        "input": image(g.dimension_numbers.lhs_spec),
-        "kernel": {"dims": rank, "filter": kernel},
-        "output": image(g.dimension_numbers.out_spec),
-        "window": {
-            "pad_left": [max(low, 0) for low, _ in g.padding],
-            "pad_right": [max(high, 0) for _, high in g.padding],
-            "strides": g.strides,
-            "window_dilations": dilation(g),
-        },
-        "feature_groups": g.groups,
-    }
-    call = jax.ffi.ffi_call(
-        TARGET,
-        jax.ShapeDtypeStruct(g.out_layout.shape, g.out_dtype),
-        custom_call_api_version=1,
-        legacy_backend_config=json.dumps({"onednn_conv_config": config}),
-    )
-    return call(lhs, rhs)
 
 
 def convolve(
@@ -211,7 +137,7 @@ def _lower_otherwise(context, lhs, rhs, *, geometry, otherwise):
 def _lower(context, lhs, rhs, *, geometry, otherwise):
     # JAX exports no custom call that XLA does not promise to keep.
     is_for_others = context.module_context.lowering_parameters.for_export or refuses(geometry)
-    return _lower_otherwise(context, lhs, rhs, geometry=geometry, otherwise=otherwise if is_for_others else _call)
+    return _lower_otherwise(context, lhs, rhs, geometry=geometry, otherwise=otherwise if is_for_others else call)
 
 
 mlir.register_lowering(onednn_p, _lower_otherwise)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .._bench.layer import LAYOUTS, dimension_numbers
-from .._geometry import TYPES, named_precision
+from .._geometry_json import TYPES, named_precision
 
 
 class Key(NamedTuple):

@@ -17,7 +17,8 @@ import jax
 from jax import lax
 
 from .._bench.layer import LAYOUTS, dimension_numbers
-from .._geometry import Geometry, geometry_of, precision_name
+from .._geometry import Geometry, geometry_of
+from .._geometry_json import precision_name
 from .command import UsageError
 from .keys import DEFAULTS, KEYS, size
 
