@@ -127,7 +127,8 @@ def _shared_out(
     def convolve(lhs, rhs, params, taken):
         return conv_p.bind(lhs, rhs, request=request.less(taken), **params)
 
-    limits = {"max_bytes": request.settings.max_workspace_bytes, "rounds_parts": request.settings.accuracy == "fast"}
+    max_bytes = request.settings.max_workspace_bytes if set(platforms) == {"cpu"} else None
+    limits = {"max_bytes": max_bytes, "rounds_parts": request.settings.accuracy == "fast"}
     avals = *context.avals_in, *context.avals_out
     if mesh := explicit_mesh(avals):
         return shared_out_by_types(convolve, geometry, params, mesh, avals, **limits), context

@@ -31,7 +31,7 @@ def shared_out_by_types(
     params: dict[str, Any],
     mesh: Any,
     avals: Any,
-    max_bytes: int,
+    max_bytes: int | None,
     rounds_parts: bool,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out of these types.

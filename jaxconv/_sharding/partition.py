@@ -25,7 +25,7 @@ def shared_out_by_xla(
     geometry: Geometry,
     params: dict[str, Any],
     identity: str,
-    max_bytes: int,
+    max_bytes: int | None,
     rounds_parts: bool,
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """(lhs, rhs) -> out, that XLA shares out as said above.

@@ -39,7 +39,7 @@ def convolve_shard(
     params: dict[str, Any],
     axes: dict[str, Axes],
     mesh: dict[str, int],
-    max_bytes: int,
+    max_bytes: int | None,
     rounds_parts: bool = False,
 ) -> jax.Array:
     """This shard's part of the convolution.
@@ -55,7 +55,8 @@ def convolve_shard(
       axes: factor -> mesh axes.
       mesh: sizes of the mesh axes, in the order of the mesh.
       max_bytes: what may be taken beside operands, halos and the result. A window that is small next to that is
-        copied; a larger one is convolved in pieces, unless it is not at the same place in all shards.
+        copied; a larger one is convolved in pieces, unless it is not at the same place in all shards. None: windows are
+        copied, and do not count. That is for devices other than CPUs, whose XLA may never make the copy.
       rounds_parts: whether the parts of sums are rounded before they are added up. If not, those of half types are sent
         in float32, and the sum is rounded once.
     """
@@ -91,14 +92,15 @@ def convolve_shard(
         pads = tuple(padding.get(axis, pair) for axis, pair in enumerate(geometry.padding))
         return convolve(lhs, rhs, {**params, "padding": pads}, taken)
 
-    window_bytes = lhs.nbytes
+    window_bytes = lhs.nbytes if parts and max_bytes is not None else 0
     for part in parts.values():
         window_bytes = window_bytes * part.rows // max(part.own, 1)
-    is_small = window_bytes * COPIES_FIT <= max_bytes
-    if not is_small and can_be_in_pieces(parts):
+    if window_bytes * COPIES_FIT <= (max_bytes or 0):
+        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, window_bytes)
+    elif can_be_in_pieces(parts):
         out = in_pieces(padded, lhs, rhs, geometry, parts, axes, mesh)
     else:
-        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, window_bytes if parts and is_small else 0)
+        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, 0)
     if summed:
         out = lax.psum(out.astype(sent), summed).astype(geometry.out_dtype)
     return out

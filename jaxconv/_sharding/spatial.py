@@ -63,5 +63,6 @@ def convolve_spatial_shard(
     def on_rows(lhs, rhs, arguments, taken):
         return convolve(lhs, rhs, **{**arguments, "request": request.less(taken)})
 
-    max_bytes = request.settings.max_workspace_bytes
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    max_bytes = request.settings.max_workspace_bytes if device is not None and device.platform == "cpu" else None
     return convolve_shard(on_rows, lhs, rhs, geometry, arguments, axes, sizes, max_bytes)
