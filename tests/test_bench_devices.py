@@ -157,10 +157,13 @@ def test_peak_memory_of_a_device():
     assert peak_on(SimpleNamespace(platform="cpu")) is peak_bytes and peak_bytes() > 1e6
 
 
-def test_what_is_written_down():
+def test_what_is_written_down(monkeypatch):
     found = environment(TPU)
     assert (found["platform"], found["device"]) == ("tpu", "TPU v5 lite")
-    assert environment()["platform"] == "cpu"
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    found = environment()
+    assert (found["platform"], found["memory"]) == ("cpu", "GLIBC_TUNABLES=glibc.malloc.hugetlb=1")
 
 
 def test_times_of_other_devices_do_not_reach_the_cost_model(tmp_path):

@@ -544,12 +544,13 @@ def test_env(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("JAX_TRACEBACK_FILTERING", "off")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     content = json.loads(run(capsys, "env", "--json")[1])
     assert content["jax"] == jax.__version__ and content["python"] == sys.version.split()[0]
     assert content["devices"] == jax.device_count() and content["platform"] == jax.default_backend()
-    assert (
-        content["environment"]["JAX_TRACEBACK_FILTERING"] == "off" and content["environment"]["OMP_NUM_THREADS"] == "3"
-    )
+    given = content["environment"]
+    assert given["JAX_TRACEBACK_FILTERING"] == "off" and given["OMP_NUM_THREADS"] == "3"
+    assert given["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
     assert (content["cache"], content["plan"]) == (f"{tmp_path}/jaxconv", "none")
     code, out, err = run(capsys, "env")
     lines = dict(re.split(" +", line, maxsplit=1) for line in out.splitlines())

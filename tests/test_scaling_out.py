@@ -371,32 +371,49 @@ def test_what_cannot_be_shared_out_is_gathered_and_said_once():
     np.testing.assert_allclose(got, lax.conv_general_dilated(lhs, rhs, **SAME, feature_group_count=6), 1e-12, 1e-12)
 
 
+# name: shape of the image, of the kernel, and arguments. The shards of each are several times the bound.
+LARGE = {
+    "5x5": ((2, 2048, 1024, 16), (5, 5, 16, 16), {}),
+    "stride": ((2, 2048, 1024, 16), (3, 3, 16, 16), {"window_strides": (2, 2)}),
+    "dilation": ((2, 2048, 1024, 16), (3, 3, 16, 16), {"rhs_dilation": (4, 2)}),
+    "transposed": ((2, 2048, 1024, 16), (4, 4, 16, 16), {"lhs_dilation": (2, 2), "padding": ((2, 2), (2, 2))}),
+    "volume": ((2, 256, 128, 64, 16), (3, 3, 3, 16, 16), {"dimension_numbers": ("NDHWC", "DHWIO", "NDHWC")}),
+}
+
+
 @pytest.mark.parametrize("role", ["forward", "input-grad", "weight-grad"])
 @pytest.mark.parametrize("spec", [("x", "y"), (None, "x", "y")], ids=str)
-@pytest.mark.parametrize("bound", [2**20, 2**24])
-def test_memory_of_a_shard(spec, bound, role):
+@pytest.mark.parametrize("name", LARGE)
+def test_memory_of_a_shard(name, spec, role):
     """The workspace, the rows received and those sent, and both once more at the edges. No copy of the shard."""
-    shape, taps = (2, 1024, 512, 16), 5
-    image = jax.ShapeDtypeStruct(shape, "float32", sharding=NamedSharding(mesh(), P(*spec)))
-    kernel = jax.ShapeDtypeStruct((taps, taps, 16, 16), "float32", sharding=NamedSharding(mesh(), P()))
-    own = 4 * prod(shape) // 8
-    split = [shape[axis] // mesh().shape[name] for axis, name in enumerate(spec) if name and axis in (1, 2)]
-    halos = sum((taps - 1) * own // rows for rows in split)
+    shape, taps, more = LARGE[name]
+    arguments = {**SAME, "window_strides": (1,) * (len(shape) - 2), **more}
+    bound = 2**20
 
     def forward(lhs, rhs):
-        return jaxconv.conv_general_dilated(lhs, rhs, **SAME, algorithm="im2col", max_workspace_bytes=bound)
+        return jaxconv.conv_general_dilated(lhs, rhs, **arguments, algorithm="im2col", max_workspace_bytes=bound)
 
-    def weight_grad(lhs, out):
-        return jax.linear_transpose(lambda rhs: forward(lhs, rhs), kernel)(out)[0]
-
-    def input_grad(out, rhs):
-        return jax.linear_transpose(lambda lhs: forward(lhs, rhs), image)(out)[0]
-
-    f = {"forward": forward, "input-grad": input_grad, "weight-grad": weight_grad}[role]
-    program = jax.jit(f).lower(image, image if role == "weight-grad" else kernel).compile()
+    image = jax.ShapeDtypeStruct(shape, "float32", sharding=NamedSharding(mesh(), P(*spec)))
+    kernel = jax.ShapeDtypeStruct(taps, "float32", sharding=NamedSharding(mesh(), P()))
+    out = jax.ShapeDtypeStruct(jax.eval_shape(forward, image, kernel).shape, "float32", sharding=image.sharding)
+    f, *operands = {
+        "forward": (forward, image, kernel),
+        "input-grad": (
+            lambda out, rhs: jax.linear_transpose(lambda lhs: forward(lhs, rhs), image)(out)[0],
+            out,
+            kernel,
+        ),
+        "weight-grad": (
+            lambda lhs, out: jax.linear_transpose(lambda rhs: forward(lhs, rhs), kernel)(out)[0],
+            image,
+            out,
+        ),
+    }[role]
+    program = jax.jit(f).lower(*operands).compile()
+    halos = traffic(program.as_text() or "")["collective-permute"].bytes
     memory: Any = program.memory_analysis()
-    assert memory.temp_size_in_bytes <= bound + 4 * halos
-    assert "collective-permute" in traffic(program.as_text() or "")
+    assert memory.temp_size_in_bytes <= bound + 5 * halos
+    assert bound + 5 * halos < 4 * prod(shape) // 8  # a copy of the shard would be noticed
 
 
 def test_convolutions_of_lax_are_shared_out_too():

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from .._machine import cores, processor, version
@@ -11,18 +12,24 @@ from .device import Device, mine
 
 PACKAGE = Path(__file__).parent.parent
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
+MEMORY = ("GLIBC_TUNABLES", "LD_PRELOAD")  # how large arrays are allotted, by which malloc
 
 
 def environment(device: Device | None = None) -> dict[str, str | int | None]:
-    """Commit, versions, processor, the cores this process may use, and what else decides how many threads there are;
-    the device, by default the one that this process uses."""
+    """Commit, versions, processor, the cores this process may use, what else decides how many threads there are and how
+    memory is allotted; the device, by default the one that this process uses."""
     device = device or mine()
     return {
         **software(),
         "platform": device.platform,
         "device": device.kind,
-        "threads": " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "default",
+        "threads": _given(THREADS),
+        "memory": _given(MEMORY),
     }
+
+
+def _given(names: Sequence[str]) -> str:
+    return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ) or "default"
 
 
 def software() -> dict[str, str | int | None]:

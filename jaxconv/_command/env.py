@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from .._algorithms import _onednn
-from .._bench.environment import THREADS, software
+from .._bench.environment import MEMORY, THREADS, software
 from .._default_plan import default_plan_path
 from .._machine import version
 from .._plan import Plan, PlanError
@@ -38,7 +38,8 @@ def run(options: argparse.Namespace) -> int:
 
 def described() -> dict[str, Any]:
     """Versions, machine, devices, environment, plan. What cannot be told says why, in the place where it would be."""
-    given = {name: value for name, value in sorted(os.environ.items()) if name in THREADS or name.startswith(PREFIXES)}
+    names = (*THREADS, *MEMORY)
+    given = {name: value for name, value in sorted(os.environ.items()) if name in names or name.startswith(PREFIXES)}
     machine = {"system": platform.platform(), **_devices(), "onednn": _onednn.lack() or "used", "environment": given}
     return {"jaxconv": version("jaxconv"), **software(), **machine, **_default_plan()}
 
