@@ -123,7 +123,8 @@ def divide(factors: Factors, asked: list[tuple[Array, list[Axes]]], mesh: dict[s
             given = {name for factor in held for name in axes.get(factor, ())}
             # Not counted: mesh axes that another factor has, and an axis that is split otherwise in another array.
             is_free = {*names} & _used(axes) <= given <= {*names}
-            if not held[0].startswith(ALONE) and is_free and given != {*names}:
+            is_more_than_one = not held[0].startswith(ALONE) and prod(factors.sizes[factor] for factor in held) > 1
+            if is_more_than_one and is_free and given != {*names}:
                 what = " x ".join(f"{factors.sizes[factor]} {WORDS.get(factor[0])}" for factor in held)
                 refused.append(f"an axis of {what} over {prod(mesh[name] for name in names)} devices")
     return Division(axes, list(dict.fromkeys(refused)))
@@ -137,8 +138,8 @@ def _by_factor(factors: Factors, held: tuple[str, ...], names: Axes, mesh: dict[
     """The mesh axes of one array axis by the factors that it holds: of two, the first as far as it is even."""
     if held[0].startswith(ALONE) or not names:
         return {}
-    if len(held) == 1:
-        return {held[0]: names}
+    if len(held) == 1:  # one channel is no sum, and beside groups, in the other operand, it is not to be seen
+        return {held[0]: names} if (held[0], factors.sizes[held[0]]) != ("c", 1) else {}
     size, outer = factors.sizes[held[0]], 0
     while outer < len(names) and size % mesh[names[outer]] == 0:
         size //= mesh[names[outer]]

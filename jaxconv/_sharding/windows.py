@@ -59,8 +59,10 @@ class Window(NamedTuple):
 
     @property
     def is_regular(self) -> bool:
-        """Whether all shards do the same, with rows of their own and of the two next to them."""
-        return len({*self.starts}) == 1 and not any(self.skips) and max(self.left, self.right) <= self.own
+        """Whether all shards do the same, with some rows of their own and of the two next to them."""
+        same = len({*self.starts}) == 1 and not any(self.skips) and max(self.left, self.right) <= self.own
+        first, end = self.all_rows.rows
+        return same and max(first, 0) < min(end, self.own)
 
     # Of a regular window, row r is met where it stands in the padded and dilated lhs, at `origin + dilation * r`, by
     # the positions p with  step * p <= origin + dilation * r <= step * p + reach.
