@@ -136,10 +136,11 @@ def _used(axes: dict[str, Axes]) -> set[str]:
 
 def _by_factor(factors: Factors, held: tuple[str, ...], names: Axes, mesh: dict[str, int]) -> dict[str, Axes]:
     """The mesh axes of one array axis by the factors that it holds: of two, the first as far as it is even."""
-    if held[0].startswith(ALONE) or not names:
+    # One channel is no sum, and beside groups, in the other operand, it is not to be seen.
+    if held[0].startswith(ALONE) or not names or (held == ("c",) and factors.sizes["c"] == 1):
         return {}
-    if len(held) == 1:  # one channel is no sum, and beside groups, in the other operand, it is not to be seen
-        return {held[0]: names} if (held[0], factors.sizes[held[0]]) != ("c", 1) else {}
+    if len(held) == 1:
+        return {held[0]: names}
     size, outer = factors.sizes[held[0]], 0
     while outer < len(names) and size % mesh[names[outer]] == 0:
         size //= mesh[names[outer]]

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
-from .factors import Axes
+from .factors import Axes, is_summed
 from .halo import passed_on
 from .windows import Piece, Span, Window
 
@@ -43,9 +43,10 @@ class Slabs(NamedTuple):
 
 def can_be_in_pieces(parts: dict[str, Window]) -> bool:
     """Whether all shards have their windows at the same place, and most of these are their own."""
-    by_taps = {_by_taps(factor) for factor in parts}
-    regular = all(part.is_regular for part in parts.values())
-    return regular and len(by_taps) == 1 and (True in by_taps or all(p.inner[0] < p.inner[1] for p in parts.values()))
+    summed = [is_summed(factor) for factor in parts]
+    if not all(part.is_regular for part in parts.values()) or len({*summed}) != 1:
+        return False
+    return summed[0] or all(part.inner[0] < part.inner[1] for part in parts.values())
 
 
 def in_pieces(
@@ -76,9 +77,8 @@ def in_pieces(
     def piece(chosen: dict[str, Piece]) -> jax.Array:
         """The convolution of some of the rows, for some of the positions, along each axis."""
         rows = {numbers.lhs_spec[2 + along[factor]]: some.rows for factor, some in chosen.items()}
-        taps = {
-            numbers.rhs_spec[2 + along[factor]]: some.positions for factor, some in chosen.items() if _by_taps(factor)
-        }
+        summed = {factor: some for factor, some in chosen.items() if is_summed(factor)}
+        taps = {numbers.rhs_spec[2 + along[factor]]: some.positions for factor, some in summed.items()}
         padding = {along[factor]: parts[factor].padding_of(some) for factor, some in chosen.items()}
         return convolve(_box(lhs, received, rows), _slice(rhs, taps), padding)
 
@@ -86,7 +86,7 @@ def in_pieces(
     every = {factor: part.all_rows for factor, part in parts.items()}
     out, added = piece(own), own
     for factor, part in parts.items():
-        if _by_taps(factor):
+        if is_summed(factor):
             for edge in _neighbours_rows(part):
                 out = out + piece({**added, factor: edge})
             added = {**added, factor: Piece((-part.left, part.own + part.right), (0, part.share))}
@@ -95,10 +95,6 @@ def in_pieces(
             for edge in _edges(part):
                 out = lax.dynamic_update_slice_in_dim(out, piece({**every, factor: edge}), edge.positions[0], axis)
     return out
-
-
-def _by_taps(factor: str) -> bool:
-    return factor.startswith("t")
 
 
 def _edges(part: Window) -> list[Piece]:

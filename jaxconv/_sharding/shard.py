@@ -25,7 +25,7 @@ def window_of(geometry: Geometry, factor: str, shards: int) -> Window:
     axis = int(factor[1:])
     shared, summed = geometry.out_spatial[axis], geometry.kernel[axis]
     step, gap = geometry.strides[axis], geometry.rhs_dilation[axis]
-    if factor.startswith("t"):
+    if is_summed(factor):
         shared, summed, step, gap = summed, shared, gap, step
     dilation, (low, _) = geometry.lhs_dilation[axis], geometry.padding[axis]
     return window(geometry.spatial[axis], shared, shards, step, gap * (summed - 1), dilation, low)
@@ -80,7 +80,7 @@ def convolve_shard(
     for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
         axis, shard = int(factor[1:]), shard_index(axes[factor], mesh)
         lhs = only_real(lhs, shard, shared[factor], numbers.lhs_spec[2 + axis], geometry.spatial[axis])
-        if factor.startswith("t"):
+        if is_summed(factor):
             rhs = only_real(rhs, shard, shared[factor], numbers.rhs_spec[2 + axis], geometry.kernel[axis])
         parts[factor] = window_of(geometry, factor, shared[factor])
     if "c" in shared:
@@ -95,12 +95,11 @@ def convolve_shard(
     window_bytes = lhs.nbytes if parts and max_bytes is not None else 0
     for part in parts.values():
         window_bytes = window_bytes * part.rows // max(part.own, 1)
-    if window_bytes * COPIES_FIT <= (max_bytes or 0):
-        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, window_bytes)
-    elif can_be_in_pieces(parts):
+    is_small = window_bytes * COPIES_FIT <= (max_bytes or 0)
+    if not is_small and can_be_in_pieces(parts):
         out = in_pieces(padded, lhs, rhs, geometry, parts, axes, mesh)
     else:
-        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, 0)
+        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, window_bytes if is_small else 0)
     if summed:
         out = lax.psum(out.astype(sent), summed).astype(geometry.out_dtype)
     return out
@@ -113,7 +112,7 @@ def in_one(convolve, lhs, rhs, geometry: Geometry, parts: dict[str, Window], axe
         axis, shard = int(factor[1:]), shard_index(axes[factor], mesh)
         lhs = fetch(lhs, axes[factor], numbers.lhs_spec[2 + axis], part, mesh)
         padding[axis] = part.padding
-        if factor.startswith("t"):
+        if is_summed(factor):
             rhs = place_in_zeros(rhs, shard, numbers.rhs_spec[2 + axis], part.skips, part.positions)
         elif part.positions > part.share:
             cuts.append((shard, numbers.out_spec[2 + axis], part))
