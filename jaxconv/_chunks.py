@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
 from ._geometry import Geometry
 from ._layout import channels_last
-from ._tiling import ceil_div, for_each, for_each_block, read_window, tile_of
+from ._tiling import ceil_div, for_each, for_each_block, halves, read_window, tile_of
 
 
 def in_canonical_order(rhs: jax.Array, letters: str, geometry: Geometry) -> jax.Array:
@@ -104,10 +104,7 @@ def choose_chunk(geometry: Geometry, kernel: Kernel, max_bytes: int) -> Chunk | 
     Chunks of rows read some rows twice, chunks of images all taps, chunks of outputs all images: all that adds up.
     """
     everything = whole(geometry)
-    sizes = [[size] for size in everything]
-    for halves in sizes:
-        while halves[-1] > 1:
-            halves.append(ceil_div(halves[-1], 2))
+    sizes = [halves(size) for size in everything]
     if (
         max(geometry.lhs_dilation, default=1) > 1
     ):  # rows would come with zeros that a kernel may count on not being there

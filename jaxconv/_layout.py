@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,13 +57,14 @@ class Layout(NamedTuple):
     def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
         """`array` with the canonical `block` stored at canonical index `starts`."""
         stored = np.argsort(self.order)
-        split = lax.dynamic_update_slice(
-            _bits(array).reshape(self.split),
-            _bits(block).transpose(stored),
-            [starts[axis] for axis in stored],
-            allow_negative_indices=False,
-        )
-        return lax.bitcast_convert_type(split.reshape(self.shape), array.dtype)
+        split = update(array.reshape(self.split), block.transpose(stored), [starts[axis] for axis in stored])
+        return split.reshape(self.shape)
+
+
+def update(array: jax.Array, block: jax.Array, starts: Sequence[Any]) -> jax.Array:
+    """`array` with the block at these indices (clamped, never wrapped)."""
+    updated = lax.dynamic_update_slice(_bits(array), _bits(block), starts, allow_negative_indices=False)
+    return lax.bitcast_convert_type(updated, array.dtype)
 
 
 def _bits(array: jax.Array) -> jax.Array:

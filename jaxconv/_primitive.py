@@ -24,6 +24,7 @@ from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 from jax.interpreters import ad, batching, mlir
 
 from ._algorithms import ALGORITHMS
+from ._algorithms.xla import in_canonical_order
 from ._geometry import Geometry
 from ._rewrite import Rule, rewrite
 from ._select import EXPORTED_CPU, check_request, choose
@@ -95,7 +96,8 @@ def _lower(context, lhs, rhs, *, request, **params):
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
     name = choose(request, geometry, target, _devices(context) > 1).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
-        compute = partial(lax_conv_p.bind, **params)
+        bind = partial(lax_conv_p.bind, **params)
+        compute = in_canonical_order(lax_conv_p.bind, params) if platform == "cpu" else bind
     else:
         compute = _computed_by(name, geometry, request.settings.max_workspace_bytes)
         context = _untyped(context)

@@ -119,6 +119,14 @@ def ceil_div(whole: int, part: int) -> int:
     return -(-whole // part)
 
 
+def halves(whole: int) -> list[int]:
+    """Sizes of blocks: all of it, half of that, and so on, down to one."""
+    sizes = [whole]
+    while sizes[-1] > 1:
+        sizes.append(ceil_div(sizes[-1], 2))
+    return sizes
+
+
 def read_window(lhs: jax.Array, geometry: Geometry, starts: tuple, tile: Geometry) -> jax.Array:
     """The tile's piece [N, *S, G, C] of the padded, dilated lhs.
 

@@ -1,6 +1,9 @@
 """The compiler's own convolution: lax's."""
 
+from collections.abc import Callable
+from functools import partial
 from math import prod
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,7 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, once
 from .._geometry import Geometry, dilated
+from .._layout import channels_last
 
 
 def convolve(
@@ -19,7 +23,36 @@ def convolve(
     """
     if jnp.issubdtype(geometry.dtype, jnp.complexfloating):  # lax would round sums on the way to a wider result
         lhs, rhs = lhs.astype(geometry.out_dtype), rhs.astype(geometry.out_dtype)
-    return lax.conv_general_dilated(lhs, rhs, **geometry.to_params())
+    return in_canonical_order(lax.conv_general_dilated, geometry.to_params())(lhs, rhs)
+
+
+def in_canonical_order(convolve: Callable[..., jax.Array], params: dict[str, Any]) -> Callable[..., jax.Array]:
+    """(lhs, rhs) -> out in the caller's layouts, by lax's convolution of transposed operands.
+
+    XLA on the CPU computes convolutions in that order, and transposes what is in another; but not in the bodies of
+    loops, scans and conditionals, where it falls back to loops over single elements, tens of times slower. So what is
+    in another order is transposed ahead of it. Groups, which it computes in other ways, are left alone.
+
+    Args:
+      convolve: lax's convolution, or its primitive's `bind`.
+      params: its parameters.
+    """
+    numbers = params["dimension_numbers"]
+    wanted = channels_last(len(numbers.lhs_spec) - 2)
+    grouped = params["feature_group_count"] * params["batch_group_count"] > 1
+    if numbers == wanted or grouped or params.get("out_sharding") is not None:
+        return partial(convolve, **params)
+
+    def order(spec, target):
+        return [axis for _, axis in sorted(zip(target, spec, strict=True))]
+
+    def transposed(lhs, rhs):
+        lhs = lhs.transpose(order(numbers.lhs_spec, wanted.lhs_spec))
+        rhs = rhs.transpose(order(numbers.rhs_spec, wanted.rhs_spec))
+        out = convolve(lhs, rhs, **{**params, "dimension_numbers": wanted})
+        return out.transpose(order(wanted.out_spec, numbers.out_spec))
+
+    return transposed
 
 
 def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:

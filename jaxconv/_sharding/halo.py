@@ -11,7 +11,6 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .factors import Axes
-from .windows import Window
 
 AxisName = Any  # one name of a mesh axis, or a tuple of several: any hashable
 
@@ -115,42 +114,3 @@ def shard_index(names: Axes, mesh: dict[str, int]) -> jax.Array:
     for name in names:
         index = index * mesh[name] + lax.axis_index(name)
     return index
-
-
-def fetch(x: jax.Array, names: Axes, axis: int, window: Window, mesh: dict[str, int]) -> jax.Array:
-    """The window of this shard: its rows of x and the others' that it needs, zeros where nobody has any."""
-    x = exchanged(x, names, axis, window.left, window.right, mesh)
-    before = max(0, -min(window.starts))
-    after = max(0, max(window.starts) + window.rows - x.shape[axis])
-    if before or after:
-        pads = [(0, 0)] * x.ndim
-        pads[axis] = before, after
-        x = jnp.pad(x, pads)
-    return pick(x, shard_index(names, mesh), axis, [start + before for start in window.starts], window.rows)
-
-
-def pick(x: jax.Array, shard: jax.Array, axis: int, starts: Sequence[int], rows: int) -> jax.Array:
-    """So many rows of x from where it says for this shard."""
-    if len(set(starts)) == 1:
-        return lax.slice_in_dim(x, starts[0], starts[0] + rows, axis=axis)
-    start = jnp.asarray(starts, jnp.int32)[shard]
-    return lax.dynamic_slice_in_dim(x, start, rows, axis, allow_negative_indices=False)
-
-
-def place_in_zeros(x: jax.Array, shard: jax.Array, axis: int, starts: Sequence[int], rows: int) -> jax.Array:
-    """The way back from `pick`: so many rows of zeros with x among them, from where it says for this shard."""
-    if max(starts) == 0 and rows == x.shape[axis]:
-        return x
-    shape = [*x.shape]
-    shape[axis] = rows
-    start = jnp.asarray(starts, jnp.int32)[shard]
-    return lax.dynamic_update_slice_in_dim(jnp.zeros(shape, x.dtype), x, start, axis)
-
-
-def only_real(x: jax.Array, shard: jax.Array, shards: int, axis: int, size: int) -> jax.Array:
-    """Zeros for the rows of the last shards that are there to make all shards equal, which hold anything."""
-    own = x.shape[axis]
-    if own * shards == size:
-        return x
-    row = shard * own + lax.broadcasted_iota(jnp.int32, x.shape, axis)
-    return jnp.where(row < size, x, jnp.zeros_like(x))

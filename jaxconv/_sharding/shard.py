@@ -1,7 +1,7 @@
 """The convolution of one shard, given which mesh axes share out which factor."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from math import prod
 from typing import Any
@@ -12,23 +12,12 @@ import numpy as np
 from jax import lax
 
 from .._geometry import Geometry
+from .along import axes_of
+from .blocks import bytes_of_a_block, in_blocks, small_enough
 from .factors import Axes, is_summed
-from .halo import fetch, only_real, pick, place_in_zeros, shard_index
-from .pieces import can_be_in_pieces, in_pieces
-from .windows import Window, window
+from .pieces import in_pieces, regular_windows
 
 COPIES_FIT = 4  # of a window, in what may be taken, if it is to be copied
-
-
-def window_of(geometry: Geometry, factor: str, shards: int) -> Window:
-    """What a shard does along a spatial axis that is shared out, by positions ("p0") or by taps ("t0")."""
-    axis = int(factor[1:])
-    shared, summed = geometry.out_spatial[axis], geometry.kernel[axis]
-    step, gap = geometry.strides[axis], geometry.rhs_dilation[axis]
-    if is_summed(factor):
-        shared, summed, step, gap = summed, shared, gap, step
-    dilation, (low, _) = geometry.lhs_dilation[axis], geometry.padding[axis]
-    return window(geometry.spatial[axis], shared, shards, step, gap * (summed - 1), dilation, low)
 
 
 def convolve_shard(
@@ -41,6 +30,7 @@ def convolve_shard(
     mesh: dict[str, int],
     max_bytes: int | None,
     rounds_parts: bool = False,
+    is_differentiated: bool = False,
 ) -> jax.Array:
     """This shard's part of the convolution.
 
@@ -55,12 +45,12 @@ def convolve_shard(
       axes: factor -> mesh axes.
       mesh: sizes of the mesh axes, in the order of the mesh.
       max_bytes: what may be taken beside operands, halos and the result. A window that is small next to that is
-        copied; a larger one is convolved in pieces, unless it is not at the same place in all shards. None: windows are
-        copied, and do not count. That is for devices other than CPUs, whose XLA may never make the copy.
+        copied; of a larger one the shard's own rows are convolved where they lie, or it is convolved a block at a time.
+        None: windows are copied, and do not count. That is for devices other than CPUs, whose XLA may never do so.
       rounds_parts: whether the parts of sums are rounded before they are added up. If not, those of half types are sent
         in float32, and the sum is rounded once.
+      is_differentiated: whether JAX may do that to what is done here. No loops then: it would keep all their blocks.
     """
-    numbers = geometry.dimension_numbers
     shards = {factor: prod(mesh[name] for name in names) for factor, names in axes.items()}
     shared = {factor: count for factor, count in shards.items() if count > 1}
     groups = -(-geometry.groups // shared.get("g", 1))
@@ -76,50 +66,38 @@ def convolve_shard(
     if summed and inexact:
         params["preferred_element_type"] = sent
 
-    parts: dict[str, Window] = {}
-    for factor in sorted(shared.keys() & {f"{kind}{axis}" for kind in "pt" for axis in range(geometry.ndim)}):
-        axis, shard = int(factor[1:]), shard_index(axes[factor], mesh)
-        lhs = only_real(lhs, shard, shared[factor], numbers.lhs_spec[2 + axis], geometry.spatial[axis])
-        if is_summed(factor):
-            rhs = only_real(rhs, shard, shared[factor], numbers.rhs_spec[2 + axis], geometry.kernel[axis])
-        parts[factor] = window_of(geometry, factor, shared[factor])
-    if "c" in shared:
-        shard = shard_index(axes["c"], mesh)
-        lhs = only_real(lhs, shard, shared["c"], numbers.lhs_spec[1], geometry.in_channels)
-        rhs = only_real(rhs, shard, shared["c"], numbers.rhs_spec[1], geometry.in_channels)
-
-    def padded(lhs: jax.Array, rhs: jax.Array, padding: dict[int, tuple[int, int]], taken: int = 0) -> jax.Array:
+    def padded(lhs: jax.Array, rhs: jax.Array, padding: Mapping[Any, tuple[int, int]]) -> jax.Array:
         pads = tuple(padding.get(axis, pair) for axis, pair in enumerate(geometry.padding))
         return convolve(lhs, rhs, {**params, "padding": pads}, taken)
 
-    window_bytes = lhs.nbytes if parts and max_bytes is not None else 0
-    for part in parts.values():
-        window_bytes = window_bytes * part.rows // max(part.own, 1)
-    is_small = window_bytes * COPIES_FIT <= (max_bytes or 0)
-    if not is_small and can_be_in_pieces(parts):
-        out = in_pieces(padded, lhs, rhs, geometry, parts, axes, mesh)
-    else:
-        out = in_one(padded, lhs, rhs, geometry, parts, axes, mesh, window_bytes if is_small else 0)
+    shape, taken = _shape_of_results(lhs, rhs, geometry, shards, groups), 0
+    if geometry.is_empty:
+        return jnp.zeros(shape, geometry.out_dtype)
+    alongs, windows = axes_of(lhs, geometry, axes, shards), []
+    if max_bytes is not None:
+        sizes, most = (lhs.nbytes, rhs.nbytes, prod(shape) * geometry.accumulator.itemsize), max_bytes // COPIES_FIT
+        taken = bytes_of_a_block(*sizes, alongs, in_loop=False)
+        if taken > most:
+            windows, taken = regular_windows(alongs), 0
+            if not windows and not is_differentiated:
+                alongs, taken = small_enough(*sizes, alongs, most)
+                taken = min(taken, most)  # more is what one position meets, of halos as wide as that
+    if inexact and any(along.is_summed and along.turns > 1 for along in alongs):
+        params["preferred_element_type"] = geometry.accumulator
+    out = in_pieces(padded, lhs, rhs, windows, mesh) if windows else in_blocks(padded, lhs, rhs, alongs, mesh)
     if summed:
-        out = lax.psum(out.astype(sent), summed).astype(geometry.out_dtype)
-    return out
+        out = lax.psum(out.astype(sent), summed)
+    return out.astype(geometry.out_dtype)
 
 
-def in_one(convolve, lhs, rhs, geometry: Geometry, parts: dict[str, Window], axes, mesh, taken: int) -> jax.Array:
-    """As `in_pieces`, of a copy of the window."""
-    numbers, padding, cuts = geometry.dimension_numbers, {}, []
-    for factor, part in parts.items():
-        axis, shard = int(factor[1:]), shard_index(axes[factor], mesh)
-        lhs = fetch(lhs, axes[factor], numbers.lhs_spec[2 + axis], part, mesh)
-        padding[axis] = part.padding
-        if is_summed(factor):
-            rhs = place_in_zeros(rhs, shard, numbers.rhs_spec[2 + axis], part.skips, part.positions)
-        elif part.positions > part.share:
-            cuts.append((shard, numbers.out_spec[2 + axis], part))
-    out = convolve(lhs, rhs, padding, taken)
-    for shard, axis, part in cuts:
-        out = pick(out, shard, axis, part.skips, part.share)
-    return out
+def _shape_of_results(lhs, rhs, geometry: Geometry, shards: dict[str, int], groups: int) -> list[int]:
+    """Of a shard."""
+    numbers, shape = geometry.dimension_numbers, [0] * lhs.ndim
+    images = lhs.shape[numbers.lhs_spec[0]] // (groups if geometry.batch_grouped else 1)
+    space = [-(-count // shards.get(f"p{axis}", 1)) for axis, count in enumerate(geometry.out_spatial)]
+    for axis, size in zip(numbers.out_spec, (images, rhs.shape[numbers.rhs_spec[0]], *space), strict=True):
+        shape[axis] = size
+    return shape
 
 
 @cache
