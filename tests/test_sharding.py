@@ -205,6 +205,8 @@ UNEVEN = {
     "taps and phases": (Problem((1, 1, 5), (1, 1, 10), (1,), ((0, 0),), (3,), dtype="float64"), "t0"),
     "channels": (Problem((1, 4, 3), (1, 4, 1), (1,), "SAME", dtype="float64"), "c"),
     "many taps": (Problem((1, 1, 15), (1, 1, 13), (1,), "VALID", dtype="float64"), "t0"),
+    "groups": (Problem((1, 5, 1), (5, 1, 1), (1,), "SAME", feature_group_count=5, dtype="float64"), "g"),
+    "batch groups": (Problem((5, 1, 1), (5, 1, 1), (1,), "SAME", batch_group_count=5, dtype="float64"), "g"),
     "many channels": (Problem((1, 13, 4), (1, 13, 1), (1,), "SAME", dtype="float64"), "c"),
 }
 
@@ -220,7 +222,8 @@ def in_blocks_of(count):
     """The same with blocks of so many positions, taps, images, and channels."""
 
     def convolve(lhs, rhs, out, alongs, max_bytes):
-        return [along._replace(length=min(count, along.part.share)) for along in alongs], 0
+        lengths = [min(count, along.part.share) if along.rhs is None else along.length for along in alongs]
+        return [along._replace(length=length) for along, length in zip(alongs, lengths, strict=True)], 0
 
     return convolve
 
@@ -276,6 +279,7 @@ def the_first_sum(shape, read, body, carry):
 WRONG = [
     ("channels", 9, blocks, "_zeros_from", lambda x, *_: x),
     ("taps", 9, blocks, "_zeros_from", lambda x, *_: x),
+    ("groups", 9, blocks, "_zeros_from", lambda x, *_: x),
     ("stride and phases", 9, blocks, "cut", first_part),
     ("taps and phases", 9, blocks, "_taps", taps_at_the_front),
     ("windows that drift", 9, blocks, "_of", of_the_first),
@@ -375,7 +379,7 @@ def test_windows(part, count):
                 here, local_phase = divmod(step * local + behind - blocks.padding[0], dilation)
                 there = mine.start + blocks.firsts[j, at] + here  # which row that is
                 if phase or not 0 <= row < size:  # a zero: of the dilation, the padding, or of nobody's row
-                    assert local_phase or not 0 <= here < blocks.rows or not 0 <= there < size
+                    assert local_phase or not 0 <= here < blocks.rows or there not in received or not 0 <= there < size
                 else:
                     assert not local_phase and there == row and 0 <= here < blocks.rows and row in received
                     needed["left"] = max(needed["left"], mine.start - row)

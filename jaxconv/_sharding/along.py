@@ -19,8 +19,9 @@ class Along(NamedTuple):
       lhs: axis of lhs, with the rows.
       other: axis of out, with the positions, or of rhs, with the taps.
       is_summed: whether it is taps, or input channels.
-      spatial: which spatial axis it is; None for images and input channels, which have no neighbours.
+      spatial: which spatial axis it is; None for images, groups and input channels, which have no neighbours.
       length: positions, or taps, of a block.
+      rhs: of groups, the axis of rhs that has them, too. These are not cut.
     """
 
     part: Window
@@ -30,6 +31,7 @@ class Along(NamedTuple):
     is_summed: bool
     spatial: int | None
     length: int
+    rhs: int | None = None
 
     @property
     def blocks(self) -> Blocks:
@@ -53,12 +55,18 @@ class Along(NamedTuple):
     @property
     def copies_taps(self) -> bool:
         """Whether the taps that the shard has will not do."""
+        if self.rhs is not None:
+            return not self.has_real_rows
         return self.is_summed and (self.turns > 1 or not self.has_real_taps or bool(self.blocks.skips.any()))
 
     @property
     def has_real_rows(self) -> bool:
-        """Whether all are, of those that count: images meet no others."""
-        return self.part.own * self.part.shards == self.part.size or not self.is_summed and self.spatial is None
+        """Whether all are, of those that count: images meet no others.
+
+        Nor do groups, but there are algorithms, XLA's own among them, that multiply those of others by zeros.
+        """
+        are_images = self.spatial is None and not self.is_summed and self.rhs is None
+        return are_images or self.part.own * self.part.shards == self.part.size
 
     @property
     def has_real_taps(self) -> bool:
@@ -97,6 +105,13 @@ def axes_of(lhs: jax.Array, geometry: Geometry, axes: dict[str, Axes], shards: d
         space.append(Along(part, axes.get(factor, ()), numbers.lhs_spec[2 + axis], other, is_taps, axis, part.share))
 
     others = []
+    if geometry.groups % shards.get("g", 1):  # of one channel each: others come out even
+        part, axis = (
+            window(geometry.groups, geometry.groups, shards["g"], 1, 0, 1, 0),
+            0 if geometry.batch_grouped else 1,
+        )
+        place = numbers.lhs_spec[axis], numbers.out_spec[1], False, None, part.share, numbers.rhs_spec[0]
+        others.append(Along(part, axes["g"], *place))
     groups = -(-geometry.groups // shards.get("g", 1))  # which share an axis with either of these
     if groups == 1 or geometry.batch_grouped:
         part = window(geometry.in_channels, geometry.in_channels, shards.get("c", 1), 1, 0, 1, 0)

@@ -48,8 +48,9 @@ def bytes_of_a_block(lhs: int, rhs: int, out: int, alongs: Sequence[Along], in_l
     taps = rhs * prod(along.blocks.computed / along.part.share for along in sums)
     results = out * prod(along.blocks.computed / along.part.share for along in positions)
     if in_loop:
-        return round(2 * (rows + taps * bool(sums)) + results * (1 + any(along.turns > 1 for along in sums)))
-    taps *= any(along.copies_taps for along in sums)
+        taps *= bool(sums) or any(along.rhs is not None for along in copied)
+        return round(2 * (rows + taps) + results * (1 + any(along.turns > 1 for along in sums)))
+    taps *= any(along.copies_taps for along in copied)
     return round(rows + taps + results * any(along.blocks.skips.any() for along in positions))
 
 
@@ -58,7 +59,7 @@ def small_enough(lhs: int, rhs: int, out: int, alongs: Sequence[Along], max_byte
     alongs, bytes_ = [*alongs], 0
     for place, along in enumerate(alongs):
         costs = {}
-        for length in halves(along.part.share):
+        for length in halves(along.part.share) if along.rhs is None else [along.length]:
             alongs[place] = along._replace(length=length)
             costs[length] = bytes_of_a_block(lhs, rhs, out, alongs, in_loop=True)
         enough = max(max_bytes, 1.25 * min(costs.values()))
@@ -102,6 +103,9 @@ def in_blocks(
         taps = rhs
         for along in sums:
             taps = _taps(taps, along, shards[along], turn[along])
+        for along in alongs:
+            if along.rhs is not None:
+                taps = _zeros_from(taps, along.rhs, along.part.size - shards[along] * along.part.own)
         return rows, taps
 
     def results(at: Sequence[Place], block: tuple[jax.Array, jax.Array]) -> jax.Array:

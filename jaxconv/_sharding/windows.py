@@ -103,10 +103,9 @@ def window(size: int, total: int, shards: int, step: int, reach: int, dilation: 
     """The window, given what is not of one shard."""
     own, share = -(-size // shards), -(-total // shards)
     part = Window(size, total, shards, step, reach, dilation, low, own, share, 0, 0)
-    left = right = 0
-    for shard in range(-(-total // share) if share else 0):
-        first, last = shard * share, min((shard + 1) * share, total) - 1
-        first, end = max(part.rows_until(step * first), 0), min(part.rows_until(step * last + reach + 1), size)
-        if first < end:
-            left, right = max(left, shard * own - first), max(right, end - (shard + 1) * own)
-    return part._replace(left=left, right=right)
+    position = np.arange(total)
+    first = part.rows_until(step * position).clip(0)
+    end = part.rows_until(step * position + reach + 1).clip(max=size)
+    before = (position // share * own - first)[first < end]
+    after = (end - (position // share + 1) * own)[first < end]
+    return part._replace(left=int(before.max(initial=0)), right=int(after.max(initial=0)))
