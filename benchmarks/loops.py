@@ -1,6 +1,6 @@
 """What convolutions cost in the body of a loop, where XLA on the CPU compiles them otherwise than outside.
 
-    python benchmarks/loops.py [--out benchmarks/loops.json] [--layout NHWC --layout NCHW] [--rounds 2]
+    python benchmarks/loops.py [--out benchmarks/loops.json] [--layout NHWC --layout NCHW] [--rounds 1]
 
 The layers of the core suite in each direction, in a `lax.scan` of two turns, as in the gradients of two small batches
 added up, against the same two outside of one. Each contestant in processes of its own, which take turns.
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--layout", action="append", choices=LAYOUTS, help="default all; several for several")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--contestant", choices=CONTESTANTS, help="only this one's times of one layout, as JSON")
     options = parser.parse_args()
     layouts = [layout for layout in LAYOUTS if layout in (options.layout or LAYOUTS)]
