@@ -57,24 +57,31 @@ class Layout(NamedTuple):
     def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
         """`array` with the canonical `block` stored at canonical index `starts`."""
         stored = np.argsort(self.order)
-        split = update(array.reshape(self.split), block.transpose(stored), [starts[axis] for axis in stored])
-        return split.reshape(self.shape)
+        return update(array, block.transpose(stored), [starts[axis] for axis in stored], self.split)
 
 
-def update(array: jax.Array, block: jax.Array, starts: Sequence[Any]) -> jax.Array:
-    """`array` with the block at these indices (clamped, never wrapped)."""
-    updated = lax.dynamic_update_slice(_bits(array), _bits(block), starts, allow_negative_indices=False)
-    return lax.bitcast_convert_type(updated, array.dtype)
+def update(
+    array: jax.Array, block: jax.Array, starts: Sequence[Any], shape: tuple[int, ...] | None = None
+) -> jax.Array:
+    """`array`, seen as one of this shape, with the block at these indices (clamped, never wrapped)."""
+    seen = bits(array).reshape(shape or array.shape)
+    updated = lax.dynamic_update_slice(seen, bits(block), starts, allow_negative_indices=False)
+    return of_bits(updated.reshape(array.shape), array.dtype)  # last, or XLA would copy the array
 
 
-def _bits(array: jax.Array) -> jax.Array:
+def bits(array: jax.Array) -> jax.Array:
     """Floats narrower than 32 bits as unsigned integers, anything else as it is.
 
-    XLA:CPU would write a block of such floats into a float32 copy of the whole array.
+    XLA:CPU would write a block of such floats into a float32 copy of the whole array, and cut one out of such a copy.
     """
     if jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize < 4:
         return lax.bitcast_convert_type(array, f"uint{8 * array.dtype.itemsize}")
     return array
+
+
+def of_bits(array: jax.Array, dtype: Any) -> jax.Array:
+    """The way back."""
+    return lax.bitcast_convert_type(array, dtype)
 
 
 def place(spec: Sequence[int], axes: list[list[str]], sizes: dict[str, int]) -> Layout:

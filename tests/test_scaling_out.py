@@ -388,13 +388,13 @@ LARGE = {
 SHARED = {"images, rows": {"n": ("x",), "0": ("y",)}, "rows, columns": {"0": ("x",), "1": ("y",)}}
 
 
-def geometries(shape, taps, arguments):
+def geometries(shape, taps, dtype, arguments):
     """Role -> the convolution that it is."""
 
     def forward(lhs, rhs):
         return lax.conv_general_dilated(lhs, rhs, **arguments)
 
-    image, kernel = jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(taps, "float32")
+    image, kernel = jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct(taps, dtype)
     out = jax.eval_shape(forward, image, kernel)
     found = convolutions(lambda *args: jax.vjp(forward, *args[:2])[1](args[2]), image, kernel, out)
     return {each.role: each.geometry for each in found}
@@ -402,11 +402,14 @@ def geometries(shape, taps, arguments):
 
 @pytest.mark.parametrize("role", ["forward", "input gradient", "weight gradient"])
 @pytest.mark.parametrize("shared", SHARED)
-@pytest.mark.parametrize("name", LARGE)
-def test_memory_of_a_shard(name, shared, role):
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, "float32") for name in LARGE), ("5x5", "bfloat16"), ("windows that drift", "bfloat16")],
+)
+def test_memory_of_a_shard(name, dtype, shared, role):
     """The workspace, the rows received and those sent, and both once more at the edges. No copy of the shard."""
     shape, taps, more = LARGE[name]
-    geometry = geometries(shape, taps, {**SAME, "window_strides": (1,) * (len(shape) - 2), **more})[role]
+    geometry = geometries(shape, taps, dtype, {**SAME, "window_strides": (1,) * (len(shape) - 2), **more})[role]
     held, bound = factors.factors_of(geometry), 2**20
     names = {"n": "n", "0": "p0", "1": "p1"} if role != "weight gradient" else {"n": "c", "0": "t0", "1": "t1"}
     axes = {names[what]: over for what, over in SHARED[shared].items()}
@@ -423,7 +426,7 @@ def test_memory_of_a_shard(name, shared, role):
     def even(layout, spec):
         shards = [prod(mesh().shape[over] for over in split or ()) for split in spec]
         rounded = tuple(-(-size // count) * count for size, count in zip(layout.shape, shards, strict=True))
-        return jax.ShapeDtypeStruct(rounded, "float32", sharding=NamedSharding(mesh(), spec))
+        return jax.ShapeDtypeStruct(rounded, dtype, sharding=NamedSharding(mesh(), spec))
 
     operands = even(geometry.lhs_layout, lhs_spec), even(geometry.rhs_layout, rhs_spec)
     f = jax.shard_map(on_shard, mesh=mesh(), in_specs=(lhs_spec, rhs_spec), out_specs=out_spec, check_vma=False)
@@ -432,7 +435,9 @@ def test_memory_of_a_shard(name, shared, role):
     memory: Any = program.memory_analysis()
     assert memory.temp_size_in_bytes <= bound + 5 * halos
     if name != "wide halos":
-        assert bound + 5 * halos < operands[0].size * 4 // 8  # a copy of the shard would be noticed
+        assert (
+            bound + 5 * halos < operands[0].size * np.dtype(dtype).itemsize // 8
+        )  # a copy of the shard would be noticed
 
 
 def test_convolutions_of_lax_are_shared_out_too():

@@ -259,16 +259,12 @@ def of_the_next(sent, names, hops, mesh):
     return halo.passed_on(sent, names, hops // abs(hops), mesh)
 
 
-def taps_at_the_front(rhs, along, shard, turn):
-    return jnp.pad(rhs, ((0, 0), (0, 0), (0, along.blocks.computed - rhs.shape[2])))
+def taps_at_the_front(taps, along, shard, turn, start):
+    return jnp.pad(taps, ((0, 0), (0, 0), (0, along.blocks.computed - taps.shape[2])))
 
 
-def taps_again(rhs, along, shard, turn):
-    return blocks._zeros_from(
-        surroundings.cut(rhs, {along.other: (blocks._of(along.blocks.starts[None], 0, turn), along.length)}),
-        along.other,
-        along.part.total - shard * along.part.share - blocks._of(along.blocks.starts[None], 0, turn),
-    )
+def taps_again(taps, along, shard, turn, start):
+    return blocks._zeros_from(taps, along.other, along.part.total - shard * along.part.share - start)
 
 
 def the_first_sum(shape, read, body, carry):
@@ -281,12 +277,12 @@ WRONG = [
     ("taps", 9, blocks, "_zeros_from", lambda x, *_: x),
     ("groups", 9, blocks, "_zeros_from", lambda x, *_: x),
     ("stride and phases", 9, blocks, "cut", first_part),
-    ("taps and phases", 9, blocks, "_taps", taps_at_the_front),
+    ("taps and phases", 9, blocks, "_real_taps", taps_at_the_front),
     ("windows that drift", 9, blocks, "_of", of_the_first),
     ("windows that drift", 9, blocks, "shard_index", lambda *_: 0),
     ("halo", 9, surroundings, "passed_on", of_the_other_side),
     ("halo wider than a shard", 9, surroundings, "passed_on", of_the_next),
-    ("many taps", 2, blocks, "_taps", taps_again),
+    ("many taps", 2, blocks, "_real_taps", taps_again),
     ("many channels", 2, blocks, "for_each_block", the_first_sum),
     ("stride", 1, blocks, "for_each_block", the_first_sum),
     ("phases", 2, blocks, "update", lambda out, value, starts: out),

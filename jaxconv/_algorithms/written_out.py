@@ -27,6 +27,7 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, bounded, once
 from .._geometry import Geometry
+from .._layout import bits, of_bits
 from .._phases import Phase, axis_phases, interleave, meets_input
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
@@ -160,13 +161,15 @@ def convolve(
     lhs: jax.Array, rhs: jax.Array, geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: rows at the ends, and a copy of lhs if its layout is not
-    that of the output."""
+    that of the output, or its type bfloat16."""
     g = geometry
     # Everything happens in the order in which the output is stored; lhs has its channels where out has its own.
     order = np.argsort(g.out_layout.order)
     place = {axis: int(at) for at, axis in enumerate(order)}
     space = [place[1 + axis] for axis in range(g.ndim)]
     group, channel = place[g.ndim + 1], place[g.ndim + 2]
+    if g.dtype == "bfloat16":  # else XLA:CPU would slice a float32 copy of it, or several
+        lhs = bits(lhs)
     view = lhs.reshape(g.lhs_layout.split).transpose([g.lhs_layout.order[axis] for axis in order])
     weights = g.rhs_layout.whole(rhs)
 
@@ -176,7 +179,7 @@ def convolve(
         terms = []
         for c in range(g.in_channels):
             weight = weights[(*tap, c)] if group < channel else weights[(*tap, c)].T
-            pixels = lax.slice_in_dim(window, c, c + 1, axis=channel).astype(g.accumulator)
+            pixels = of_bits(lax.slice_in_dim(window, c, c + 1, axis=channel), g.dtype).astype(g.accumulator)
             terms.append(pixels * weight.reshape(shape).astype(g.accumulator))
         return reduce(add, terms)
 
@@ -184,14 +187,16 @@ def convolve(
 
 
 def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-    """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs in another order."""
+    """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs, in another order or
+    as bits."""
     g = geometry
     order = [axis for axis in np.argsort(g.out_layout.order) if g.out_layout.split[g.out_layout.order[axis]] > 1]
     total = 0
     if order and 1 <= order[-1] <= g.ndim:
-        total += prod(g.out_layout.shape) * g.accumulator.itemsize
+        copies = 1 if g.out_dtype == g.accumulator.name else 2  # rounded from another
+        total += copies * prod(g.out_layout.shape) * g.accumulator.itemsize
     of_lhs = [axis for axis in np.argsort(g.lhs_layout.order) if axis in order]
-    if of_lhs != order:
+    if of_lhs != order or g.dtype == "bfloat16":
         total += prod(g.lhs_layout.shape) * jnp.dtype(g.dtype).itemsize
     return total
 

@@ -106,12 +106,10 @@ def axes_of(lhs: jax.Array, geometry: Geometry, axes: dict[str, Axes], shards: d
 
     others = []
     if geometry.groups % shards.get("g", 1):  # of one channel each: others come out even
-        part, axis = (
-            window(geometry.groups, geometry.groups, shards["g"], 1, 0, 1, 0),
-            0 if geometry.batch_grouped else 1,
-        )
-        place = numbers.lhs_spec[axis], numbers.out_spec[1], False, None, part.share, numbers.rhs_spec[0]
-        others.append(Along(part, axes["g"], *place))
+        part = window(geometry.groups, geometry.groups, shards["g"], 1, 0, 1, 0)
+        of_lhs = numbers.lhs_spec[0 if geometry.batch_grouped else 1]
+        of_rhs, of_out = numbers.rhs_spec[0], numbers.out_spec[1]
+        others.append(Along(part, axes["g"], of_lhs, of_out, False, None, part.share, of_rhs))
     groups = -(-geometry.groups // shards.get("g", 1))  # which share an axis with either of these
     if groups == 1 or geometry.batch_grouped:
         part = window(geometry.in_channels, geometry.in_channels, shards.get("c", 1), 1, 0, 1, 0)

@@ -100,9 +100,10 @@ def in_blocks(
         for along, first in zip(alongs, firsts, strict=True):
             if not along.has_real_rows:
                 rows = _zeros_from(rows, along.lhs, along.part.size - shards[along] * along.part.own - first)
-        taps = rhs
+        starts = {along: _of(along.blocks.starts[None], 0, turn[along]) for along in sums}
+        taps = cut(rhs, {along.other: (starts[along], along.length) for along in sums})
         for along in sums:
-            taps = _taps(taps, along, shards[along], turn[along])
+            taps = _real_taps(taps, along, shards[along], turn[along], starts[along])
         for along in alongs:
             if along.rhs is not None:
                 taps = _zeros_from(taps, along.rhs, along.part.size - shards[along] * along.part.own)
@@ -169,11 +170,9 @@ def _zeros_from(x: jax.Array, axis: int, end: Place) -> jax.Array:
     return jnp.where(lax.broadcasted_iota(jnp.int32, x.shape, axis) < end, x, jnp.zeros_like(x))
 
 
-def _taps(rhs: jax.Array, along: Along, shard: Place, turn: Place) -> jax.Array:
-    """Those of a block that are real and were not in the one before, behind zeros for what is skipped."""
+def _real_taps(taps: jax.Array, along: Along, shard: Place, turn: Place, start: Place) -> jax.Array:
+    """Zeros for those that are not real or were in the block before, and ahead of them for what is skipped."""
     blocks, axis = along.blocks, along.other
-    start = _of(blocks.starts[None], 0, turn)
-    taps = cut(rhs, {axis: (start, along.length)})
     if not along.has_real_taps:
         taps = _zeros_from(taps, axis, along.part.total - shard * along.part.share - start)
     if along.turns * along.length != along.part.share:

@@ -78,7 +78,9 @@ def convolve_shard(
         sizes, most = (lhs.nbytes, rhs.nbytes, prod(shape) * geometry.accumulator.itemsize), max_bytes // COPIES_FIT
         taken = bytes_of_a_block(*sizes, alongs, in_loop=False)
         if taken > most:
-            windows, taken = regular_windows(alongs), 0
+            # Of half types XLA:CPU would write the edges into a copy of all results.
+            in_place = is_differentiated or summed or np.dtype(geometry.out_dtype).itemsize >= 4
+            windows, taken = regular_windows(alongs) if in_place else [], 0
             if not windows and not is_differentiated:
                 alongs, taken = small_enough(*sizes, alongs, most)
                 taken = min(taken, most)  # more is what one position meets, of halos as wide as that
