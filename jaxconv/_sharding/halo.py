@@ -56,8 +56,11 @@ def halo_exchange(
     if boundary not in ("zeros", "circular"):
         raise ValueError(f"halo_exchange boundary must be 'zeros' or 'circular', got {boundary!r}")
     names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
-    sizes = in_mesh_order(names)
-    return exchanged(x, names, axis % x.ndim, low, high, sizes, boundary == "circular")
+    axis, sizes, circular = axis % x.ndim, in_mesh_order(names), boundary == "circular"
+    before = _received(x, names, axis, low, 1, sizes, circular)
+    after = _received(x, names, axis, high, -1, sizes, circular)
+    parts = [*reversed(before), x, *after]
+    return jnp.concatenate(parts, axis) if len(parts) > 1 else x
 
 
 def in_mesh_order(names: Sequence[Any]) -> dict[Any, int]:
@@ -67,16 +70,6 @@ def in_mesh_order(names: Sequence[Any]) -> dict[Any, int]:
         return sizes
     order = jax.sharding.get_abstract_mesh().axis_names
     return {name: sizes[name] for name in sorted(sizes, key=order.index)}
-
-
-def exchanged(
-    x: jax.Array, names: Axes, axis: int, low: int, high: int, mesh: dict[str, int], circular: bool = False
-) -> jax.Array:
-    """`halo_exchange`, given the sizes of mesh axes in the order of the mesh."""
-    before = _received(x, names, axis, low, 1, mesh, circular)
-    after = _received(x, names, axis, high, -1, mesh, circular)
-    parts = [*reversed(before), x, *after]
-    return jnp.concatenate(parts, axis) if len(parts) > 1 else x
 
 
 def _received(x, names, axis, rows, direction, mesh, circular) -> list[jax.Array]:
