@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: demo bench test test-deep test-tpu notebooks lint docs docs-serve clean
+.PHONY: demo bench test test-deep test-tpu test-gpu notebooks lint docs docs-serve clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m jaxconv demo
@@ -22,6 +22,11 @@ test-deep: $(VENV)/.tests
 test-tpu:
 	$(MAKE) VENV=$(VENV)-tpu $(VENV)-tpu/.tpu
 	JAX_PLATFORMS=cpu $(VENV)-tpu/bin/python -m pytest tests/test_tpu.py
+
+# XLA's compiler for GPUs, which needs none either, though some gigabytes of NVIDIA's libraries.
+test-gpu:
+	$(MAKE) VENV=$(VENV)-gpu $(VENV)-gpu/.gpu
+	JAX_PLATFORMS=cpu $(VENV)-gpu/bin/python -m pytest tests/test_gpu.py
 
 notebooks: $(VENV)/.notebooks
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
@@ -46,4 +51,4 @@ $(VENV)/.%: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-tpu demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu $(VENV)-gpu demo-output build dist .pytest_cache .ruff_cache .hypothesis

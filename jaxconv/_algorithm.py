@@ -10,6 +10,13 @@ from ._geometry import Geometry
 # Above 32 MiB a buffer of XLA:CPU costs page faults at every call, because glibc maps and unmaps it anew; half of that
 # leaves room for the copies that the compiler adds.
 MAX_WORKSPACE_BYTES = 16 * 2**20
+# Where memory is allocated ahead: no algorithm that was measured on a GPU needed more, and loops cost more there.
+OF_DEVICES = 2**30
+
+
+def default_bound(platform: str) -> int:
+    """Bytes of workspace that an algorithm may take in programs for the platform, where nobody said otherwise."""
+    return OF_DEVICES if platform in ("cuda", "rocm", "tpu") else MAX_WORKSPACE_BYTES
 
 
 class Algorithm(NamedTuple):
@@ -23,6 +30,7 @@ class Algorithm(NamedTuple):
       turns: geometry -> in how many parts it computes the convolution to need no more than that.
       is_portable: whether programs for other devices, and for other processes to compile, can have it. If not, it is
         for those that this process compiles for its CPU.
+      ends_in_xla: whether it hands convolutions, other ones, to XLA, and so can do only what XLA can there.
     """
 
     convolve: Callable[..., jax.Array]
@@ -30,6 +38,7 @@ class Algorithm(NamedTuple):
     workspace: Callable[..., int]
     turns: Callable[..., int]
     is_portable: bool = True
+    ends_in_xla: bool = False
 
 
 def nothing(geometry: Geometry, *bound: int) -> str:

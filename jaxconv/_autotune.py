@@ -107,7 +107,7 @@ def tune_all(found: Counter[Geometry], settings: Settings, seconds: float, progr
         why, interrupted = "interrupted", True
     if why:
         why += f", {len(todo) - len(measured)} of {len(todo)} convolutions are left to the cost model"
-    plan = Plan(conditions(), measured, settings.accuracy, settings.max_workspace_bytes)
+    plan = Plan(conditions(), measured, settings.accuracy, settings.bound(platform()))
     return Tuning(plan, why, interrupted)
 
 
@@ -133,7 +133,7 @@ def measured(geometry: Geometry, names: list[str], settings: Settings) -> tuple[
     on_device = jax.device_put((lhs, rhs))
     calls, errors, first = {}, {}, {}
     for name in names:
-        arguments = {**geometry.to_params(), "algorithm": name, "max_workspace_bytes": settings.max_workspace_bytes}
+        arguments = {**geometry.to_params(), "algorithm": name, "max_workspace_bytes": settings.bound(platform())}
         compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
         out = jax.block_until_ready(compiled(*on_device))
         errors[name] = sampled_error(out, lhs, rhs, geometry)

@@ -228,7 +228,7 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
             rejected[name] = refusal(name, g, settings, here) or slower
     shapes = ((g.lhs_layout, g.dtype), (g.rhs_layout, g.dtype), (g.out_layout, g.out_dtype))
     moved = sum(prod(layout.shape) * jnp.dtype(dtype).itemsize for layout, dtype in shapes)
-    workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.max_workspace_bytes) if not g.is_empty else 0
+    workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.bound(here)) if not g.is_empty else 0
     factor = ERROR_FACTOR[choice.algorithm]
     return Explained(g, role, times, *choice, cost, measured, rejected, 2 * g.macs, moved, workspace, factor)
 

@@ -17,7 +17,6 @@ from math import prod
 from typing import Any
 
 import jax
-import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
@@ -26,6 +25,7 @@ from jax.interpreters import ad, batching, mlir
 from ._algorithms import ALGORITHMS
 from ._algorithms.xla import in_canonical_order
 from ._geometry import Geometry
+from ._operand_types import of_types_that_multiply
 from ._rewrite import Rule, rewrite
 from ._select import EXPORTED_CPU, check_request, choose
 from ._settings import Request
@@ -55,21 +55,18 @@ def ours(request: Request, strict: bool = False) -> Rule:
     return rule
 
 
-def _computed_by(name: str, geometry: Geometry, max_workspace_bytes: int) -> Callable[[jax.Array, jax.Array], Any]:
+def _computed_by(
+    name: str, geometry: Geometry, max_workspace_bytes: int, platform: str
+) -> Callable[[jax.Array, jax.Array], Any]:
     """(lhs, rhs) -> out, all in the caller's layouts, by the algorithm of this name."""
     convolve = ALGORITHMS[name].convolve
     if geometry.is_empty:  # nothing to index into
         return lambda lhs, rhs: jax.numpy.zeros(geometry.out_layout.shape, geometry.out_dtype)
+    wide = of_types_that_multiply(geometry, platform)
 
     def compute(lhs, rhs):
-        if jax.numpy.issubdtype(geometry.dtype, np.integer) and jax.numpy.iinfo(geometry.dtype).bits < 8:
-            # XLA:CPU cannot multiply matrices of them. Bytes wrap as they do, modulo a multiple of their range.
-            byte = "int8" if jax.numpy.issubdtype(geometry.dtype, np.signedinteger) else "uint8"
-            wide = None if geometry.out_dtype == geometry.dtype else geometry.out_dtype
-            bytes_ = replace(geometry, dtype=byte, preferred_element_type=wide)
-            out = convolve(lhs.astype(byte), rhs.astype(byte), bytes_, max_workspace_bytes).astype(geometry.out_dtype)
-        else:
-            out = convolve(lhs, rhs, geometry, max_workspace_bytes)
+        out = convolve(lhs.astype(wide.dtype), rhs.astype(wide.dtype), wide, max_workspace_bytes)
+        out = out if wide is geometry else out.astype(geometry.out_dtype)
         promised = geometry.out_layout.shape, geometry.out_dtype
         if (out.shape, out.dtype.name) != promised:  # JAX would run on, with arrays that are not what they say
             raise TypeError(f"algorithm {name!r} gave {out.dtype.name}{list(out.shape)}, promised are {promised}")
@@ -99,7 +96,7 @@ def _lower(context, lhs, rhs, *, request, **params):
         bind = partial(lax_conv_p.bind, **params)
         compute = in_canonical_order(lax_conv_p.bind, params) if platform == "cpu" else bind
     else:
-        compute = _computed_by(name, geometry, request.settings.max_workspace_bytes)
+        compute = _computed_by(name, geometry, request.settings.bound(target), target)
         context = _untyped(context)
     return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
 
@@ -129,7 +126,7 @@ def _shared_out(
     def convolve(lhs, rhs, params, taken):
         return conv_p.bind(lhs, rhs, request=request.less(taken), **params)
 
-    max_bytes = request.settings.max_workspace_bytes if set(platforms) == {"cpu"} else None
+    max_bytes = request.settings.bound("cpu") if set(platforms) == {"cpu"} else None
     limits = {"max_bytes": max_bytes, "rounds_parts": request.settings.accuracy == "fast"}
     avals = *context.avals_in, *context.avals_out
     if mesh := explicit_mesh(avals):

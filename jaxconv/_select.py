@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-import jax
-
-from . import _cost
+from . import _cost, _cuda, _machine
 from ._accuracy import ACCURACIES
 from ._algorithm import MAX_WORKSPACE_BYTES
 from ._algorithms import ALGORITHMS
@@ -12,6 +10,8 @@ from ._geometry import Geometry
 from ._settings import Request, Settings
 
 EXPORTED_CPU = "cpu, exported"  # a program for a CPU that another process compiles
+# What XLA for CUDA convolves, by cuDNN. Of integers and of floats of 8 bits it does few sizes, and clips results.
+OF_CUDA = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 
 
 class Choice(NamedTuple):
@@ -34,7 +34,8 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
     settings = request.settings
     if request.algorithm is not None:
         algorithm = ALGORITHMS[request.algorithm]
-        reason = not_there(request.algorithm, platform) or algorithm.unsupported(geometry, settings.max_workspace_bytes)
+        reason = not_there(request.algorithm, geometry, platform)
+        reason = reason or algorithm.unsupported(geometry, settings.bound(platform))
         if reason:
             other = "im2col" if xla_lacks(geometry, platform) else "xla"
             return Choice(other, f"{request.algorithm} was asked for, but {reason}")
@@ -54,6 +55,10 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
     """By predicted time, where there are predictions: for the platforms and types that were measured."""
     if lack := xla_lacks(geometry, platform):
         return Choice("im2col", lack)
+    if platform == "cuda" and not geometry.is_symbolic and not geometry.is_empty:
+        for name in _cuda.faster(geometry):
+            if not refusal(name, geometry, settings, platform):
+                return Choice(name, "measured to be several times as fast as xla on a GPU")
     times = predictions(geometry, settings, platform)
     if not times:
         return Choice("xla", "nothing to choose by: not measured")
@@ -69,9 +74,8 @@ def xla_lacks(geometry: Geometry, platform: str) -> str:
     """Why lax's own convolution would not compile there, while products of matrices do, or ""."""
     if reason := ALGORITHMS["xla"].unsupported(geometry, MAX_WORKSPACE_BYTES):
         return reason
-    integers = not jax.numpy.issubdtype(geometry.dtype, jax.numpy.inexact)
-    if platform == "cuda" and integers and not geometry.is_symbolic:
-        return "XLA has no convolution of integers for CUDA"
+    if platform == "cuda" and geometry.dtype not in OF_CUDA and not geometry.is_symbolic:
+        return f"XLA has no convolution of {geometry.dtype} for CUDA"
     return ""
 
 
@@ -87,10 +91,12 @@ def predictions(geometry: Geometry, settings: Settings, platform: str) -> dict[s
     return times
 
 
-def not_there(name: str, platform: str) -> str:
-    """Why programs for the platform cannot have the algorithm, whatever the convolution, or ""."""
+def not_there(name: str, geometry: Geometry, platform: str) -> str:
+    """Why programs for the platform cannot have the algorithm, or "". They have lax's own, whatever becomes of it."""
     if not ALGORITHMS[name].is_portable and platform != "cpu":
         return f"it is called by programs that this process compiles for its CPU, and not for {platform}"
+    if ALGORITHMS[name].ends_in_xla and name != "xla":
+        return xla_lacks(geometry, platform)
     return ""
 
 
@@ -98,14 +104,14 @@ def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) ->
     """Why the algorithm may not be taken under these settings, or ""."""
     if name == "xla":
         return ""
-    if reason := not_there(name, platform):
+    if reason := not_there(name, geometry, platform):
         return reason
     if name not in ACCURACIES[settings.accuracy]:
         return f"its error is not within what {settings.accuracy!r} allows"
-    if reason := ALGORITHMS[name].unsupported(geometry, settings.max_workspace_bytes):
+    bound = settings.bound(platform)
+    if reason := ALGORITHMS[name].unsupported(geometry, bound):
         return reason
-    needed = ALGORITHMS[name].workspace(geometry, settings.max_workspace_bytes) if not geometry.is_empty else 0
-    bound = settings.max_workspace_bytes
+    needed = ALGORITHMS[name].workspace(geometry, bound) if not geometry.is_empty else 0
     return f"it needs {needed} bytes of workspace, and may take {bound}" if needed > bound else ""
 
 
@@ -120,5 +126,5 @@ def check_request(request: Request, geometry: Geometry | None = None) -> None:
     if geometry is None:
         return
     geometry.check()
-    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.max_workspace_bytes):
+    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.bound(_machine.platform())):
         raise ValueError(f"conv_general_dilated algorithm {name!r} cannot do this convolution: {reason}; {geometry}")

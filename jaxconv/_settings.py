@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from ._accuracy import ACCURACIES
-from ._algorithm import MAX_WORKSPACE_BYTES
+from ._algorithm import default_bound
 
 if TYPE_CHECKING:
     from ._plan import Plan
@@ -22,13 +22,17 @@ class Settings(NamedTuple):
 
     Attributes:
       accuracy: "strict", "default" or "fast".
-      max_workspace_bytes: how much an algorithm may take beside operands and result.
+      max_workspace_bytes: how much an algorithm may take beside operands and result; None for what the platform has.
       plan: whose choices come before the cost model's.
     """
 
     accuracy: str = "default"
-    max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+    max_workspace_bytes: int | None = None
     plan: "Plan | None" = None
+
+    def bound(self, platform: str) -> int:
+        """How much an algorithm may take in programs for the platform."""
+        return default_bound(platform) if self.max_workspace_bytes is None else self.max_workspace_bytes
 
 
 class Request(NamedTuple):
@@ -38,13 +42,15 @@ class Request(NamedTuple):
     settings: Settings
 
     def less(self, taken: int) -> "Request":
-        """The same where so many bytes of the workspace are taken."""
-        left = self.settings.max_workspace_bytes - taken
+        """The same where so many bytes of the workspace are taken, in programs for CPUs."""
+        left = self.settings.bound("cpu") - taken
         return self._replace(settings=self.settings._replace(max_workspace_bytes=left)) if taken else self
 
     def __repr__(self) -> str:  # in printed programs
         plan = self.settings.plan
-        words = [self.algorithm or "chosen", self.settings.accuracy, f"{self.settings.max_workspace_bytes} bytes"]
+        bound = self.settings.max_workspace_bytes
+        words = [self.algorithm or "chosen", self.settings.accuracy]
+        words += [f"{bound} bytes"] if bound is not None else []
         return f"<{', '.join(words + ([f'plan of {len(plan.convolutions)}'] if plan else []))}>"
 
 
@@ -85,8 +91,9 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
         neighbours is at most 8 times that of a direct sum. "fast": also `"winograd4"` and `"fft"`, whose error is
         small next to the largest results only; of half types the parts of a sum that several devices have are rounded
         before they are added up, which halves what these send. None keeps what is current.
-      max_workspace_bytes: memory beside operands and result that an algorithm may take, 16 MiB unless changed. What
-        lax's own convolution takes cannot be bounded. None keeps what is current.
+      max_workspace_bytes: memory beside operands and result that an algorithm may take; unless changed, 16 MiB in
+        programs for CPUs and 1 GiB in others. What lax's own convolution takes cannot be bounded. None keeps what is
+        current.
 
     Infinities and NaNs in the input: under "strict" they reach the results whose sums they are part of and no others.
     Algorithms of "default" mix neighbouring inputs first: `"winograd2"` makes NaN of infinities, in those same results,

@@ -2,10 +2,13 @@
 
 Lowering is JAX's part of compiling; whether XLA can do its own, `test_tpu.py` says for TPUs."""
 
+import re
 from dataclasses import replace
+from functools import partial
 
 import jax
 import pytest
+from small_problems import TYPES, example, refusal
 
 import jaxconv
 from jaxconv import ALGORITHMS, _autotune, _cost, _machine
@@ -73,16 +76,41 @@ def test_every_algorithm(algorithm):
     assert len({direction for direction, _ in done}) >= one_sided.get(algorithm, 1)
 
 
+# What was measured on a GPU: layer and direction -> what is chosen, by accuracy.
+ON_CUDA = {
+    ("RepLK depthwise", "forward"): {"default": "packing", "fast": "fft"},
+    ("RepLK depthwise", "input-grad"): {"default": "packing", "fast": "fft"},
+    ("RepLK depthwise", "weight-grad"): {"fast": "fft"},
+    ("WaveNet", "weight-grad"): {"default": "kn2row", "fast": "kn2row"},
+}
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_what_was_not_measured_is_left_to_lax(platform):
+@pytest.mark.parametrize("accuracy", ["default", "fast"])
+def test_what_was_not_measured_to_be_faster_is_left_to_lax(platform, accuracy):
     """The cost model is of CPUs; what XLA estimates for a TPU is no measurement either."""
-    for layer in KINDS.values():
+    settings = Settings(accuracy)
+    for name, layer in KINDS.items():
         for direction in DIRECTIONS:
-            for dtype in ("float32", "bfloat16"):
+            for dtype in ("float32", "bfloat16", "float64"):
                 some = geometry(layer, direction, dtype)
-                assert choose(DEFAULT, some, platform).algorithm == "xla"
-                assert not predictions(some, Settings(), platform)
+                measured = ON_CUDA.get((name, direction), {}) if platform == "cuda" and dtype != "float64" else {}
+                assert choose(Request(None, settings), some, platform).algorithm == measured.get(accuracy, "xla")
+                assert not predictions(some, settings, platform)
     assert choose(DEFAULT, geometry(KINDS["MobileNetV2 depthwise"]), "cpu").algorithm != "xla"
+
+
+def test_what_is_faster_on_a_gpu_obeys_the_settings():
+    """The bound on memory is another there, unless one is asked for."""
+    some = geometry(KINDS["WaveNet"], "weight-grad")
+    assert (Settings().bound("cpu"), Settings().bound("several"), Settings().bound("cuda")) == (2**24, 2**24, 2**30)
+    for bound, chosen in ((2**30, "kn2row"), (0, "xla")):
+        settings = Settings(max_workspace_bytes=bound)
+        assert settings.bound("cuda") == settings.bound("cpu") == bound
+        assert choose(Request(None, settings), some, "cuda").algorithm == chosen
+    f, structs = problem(KINDS["WaveNet"], "weight-grad")
+    assert "while" not in lowered(jaxconv.accelerate(f), structs, ("cuda",))
+    assert "while" in lowered(jaxconv.accelerate(f, max_workspace_bytes=2**22), structs, ("cuda",))
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
@@ -97,6 +125,24 @@ def test_integers_for_cuda(dtype):
         assert "stablehlo.convolution" not in lowered(jax.vmap(ours), many, ("cuda",))
     assert "stablehlo.convolution" in lowered(jaxconv.accelerate(f), structs, ("tpu",))
     assert "stablehlo.convolution" in lowered(jaxconv.accelerate(f, algorithm="xla"), structs, ("cuda",))  # as asked
+
+
+@pytest.mark.parametrize("dtype, preferred", TYPES)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_operands_for_cuda_are_of_the_type_of_their_sums(algorithm, dtype, preferred):
+    """XLA there cannot multiply others, half types for sums of float32 excepted, nor can it convolve integers."""
+    some = example(algorithm, dtype, preferred)
+    if algorithm == "xla" or refusal(some, algorithm):
+        return
+    structs = [jax.ShapeDtypeStruct(shape, dtype) for shape in (some.lhs_shape, some.rhs_shape)]
+    f = partial(jaxconv.conv_general_dilated, **some.arguments, algorithm=algorithm)
+    program = lowered(f, structs, ("cuda",))
+    products = re.findall(r"stablehlo\.(dot_general|convolution)\(?.* : \((\S+), (\S+)\) -> (\S+)", program)
+    for operation, *types in products:
+        lhs, rhs, out = (text.rstrip(">").split("x")[-1] for text in types)
+        assert lhs == rhs and (lhs == out or (lhs, out) in [("f16", "f32"), ("bf16", "f32")])
+        assert operation == "dot_general" or "i" not in out
+    assert products or algorithm in ("depthwise", "winograd2", "winograd4", "fft"), "no product was found"
 
 
 def test_integers_of_unknown_number_are_left_to_lax():

@@ -125,4 +125,4 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-ALGORITHM = chunked(Kernel(compute, workspace, prepare), refuses)
+ALGORITHM = chunked(Kernel(compute, workspace, prepare), refuses)._replace(ends_in_xla=True)

@@ -110,4 +110,4 @@ ALGORITHM = either(
     lambda geometry: geometry.few_positions,
     yes=added_up(compute_weights, workspace_of_weights, refuses),
     no=chunked(Kernel(compute, workspace), refuses),
-)
+)._replace(ends_in_xla=True)

@@ -97,4 +97,4 @@ ALGORITHM = either(
     lambda geometry: geometry.few_positions,
     yes=added_up(compute, workspace, refuses, cut=BY_CHANNELS),
     no=chunked(Kernel(compute, workspace), refuses),
-)
+)._replace(ends_in_xla=True)

@@ -89,4 +89,4 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-ALGORITHM = chunked(Kernel(compute, workspace), refuses)
+ALGORITHM = chunked(Kernel(compute, workspace), refuses)._replace(ends_in_xla=True)

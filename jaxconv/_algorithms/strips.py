@@ -123,4 +123,4 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-ALGORITHM = added_up(compute, workspace, refuses, Cut(cache_bytes=CACHED_BYTES))
+ALGORITHM = added_up(compute, workspace, refuses, Cut(cache_bytes=CACHED_BYTES))._replace(ends_in_xla=True)

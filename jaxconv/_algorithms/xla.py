@@ -87,4 +87,4 @@ def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYT
     return "XLA's compiler would abort the process" if mistaken and kernel > image else ""
 
 
-ALGORITHM = Algorithm(convolve, unsupported, workspace, once)
+ALGORITHM = Algorithm(convolve, unsupported, workspace, once, ends_in_xla=True)

@@ -11,7 +11,7 @@ from .._bench.sheets import milliseconds
 from .._collect import convolutions
 from .._default_plan import default_plan_path, merge_into
 from .._geometry import Geometry
-from .._machine import conditions
+from .._machine import conditions, platform
 from .._plan import Plan, Tuned
 from .._settings import changed
 from .command import Command, UsageError, add_json, add_policy, print_json, terminal
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     asked = problems(options)
     path = default_plan_path() if options.default else options.out
     settings = changed(options.accuracy, options.max_workspace_bytes)._replace(plan=None)
-    nothing = Plan(conditions(), {}, settings.accuracy, settings.max_workspace_bytes)
+    nothing = Plan(conditions(), {}, settings.accuracy, settings.bound(platform()))
     try:
         kept = merge_into(path, nothing)  # before minutes of measuring: it can be written, and holds here
     except (ValueError, OSError) as error:

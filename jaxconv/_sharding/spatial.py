@@ -64,5 +64,5 @@ def convolve_spatial_shard(
         return convolve(lhs, rhs, **{**arguments, "request": request.less(taken)})
 
     device = jax.sharding.get_abstract_mesh().abstract_device
-    max_bytes = request.settings.max_workspace_bytes if device is not None and device.platform == "cpu" else None
+    max_bytes = request.settings.bound("cpu") if device is not None and device.platform == "cpu" else None
     return convolve_shard(on_rows, lhs, rhs, geometry, arguments, axes, sizes, max_bytes, is_differentiated=True)

@@ -1,0 +1,107 @@
+"""What each algorithm takes on a GPU: layers of each kind, and others of the core suite, in three directions.
+
+    PYTHONPATH=. python benchmarks/gpu.py OUT [--seconds 600] [--images 4] [--layer NAME ...]
+
+One process: on a GPU backends do not spoil each other's threads. The programs of a convolution are compiled side by
+side, and then take turns; a time is that of calls in a row, the last of which is waited for, so that what it costs to
+start one is hidden as it is in a program. A convolution at a time is added to the file, which an interrupted run leaves
+as it is. `jaxconv/_cuda.py` says what came of it.
+"""
+
+import argparse
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxconv import ALGORITHMS, conv_general_dilated
+from jaxconv._bench.by_jax import function
+from jaxconv._bench.job import DIRECTIONS, Job
+from jaxconv._bench.suites import CORE, KINDS
+from jaxconv._collect import convolutions
+from jaxconv._files import write_rows
+from jaxconv._geometry import Geometry
+from jaxconv._machine import conditions, platform
+from jaxconv._measure import clocked, workspace_bytes
+from jaxconv._sampled import random_operands, sampled_error
+from jaxconv._select import refusal
+from jaxconv._settings import Settings
+
+SETTINGS = Settings("fast")
+ROUNDS, ROUND_SECONDS, MOST_CALLS = 3, 0.008, 60
+HOPELESS = 6.0  # times the fastest first call: timed no further
+
+
+def compiled(name: str, geometry: Geometry, operands: Any) -> Any:
+    """The program, or what went wrong, in words."""
+    arguments = {**geometry.to_params(), "algorithm": name, "accuracy": SETTINGS.accuracy}
+    try:
+        return jax.jit(partial(conv_general_dilated, **arguments)).lower(*operands).compile()
+    except jax.errors.JaxRuntimeError as error:
+        return f"{error}"[:300]
+
+
+def run(program: Any, operands: Any, times: int) -> Any:
+    """Calls in a row, and the last result."""
+    out = None
+    for _ in range(times):
+        out = program(*operands)
+    return jax.block_until_ready(out)
+
+
+def measured(geometry: Geometry, pool: ThreadPoolExecutor) -> dict[str, Any]:
+    """Algorithm -> seconds, errors and bytes; "xla" is lax's own."""
+    lhs, rhs = random_operands(geometry)
+    operands = jax.device_put((lhs, rhs))
+    able = [name for name in ALGORITHMS if name not in ("xla", "naive")]
+    names = ["xla", *(name for name in able if not refusal(name, geometry, SETTINGS, platform()))]
+    programs = dict(zip(names, pool.map(lambda name: compiled(name, geometry, operands), names), strict=True))
+    failed = {name: program for name, program in programs.items() if isinstance(program, str)}
+    programs = {name: program for name, program in programs.items() if name not in failed}
+    found = {"failed": failed, "errors": {}, "workspace": {}, "seconds": {}}
+    first = {}
+    for name, program in programs.items():
+        found["errors"][name] = float(f"{sampled_error(run(program, operands, 1), lhs, rhs, geometry):.3g}")
+        found["workspace"][name] = workspace_bytes(program)
+        first[name] = min(clocked(lambda p=program: run(p, operands, 1)) for _ in range(2))
+    fast = [name for name, seconds in first.items() if name == "xla" or seconds <= HOPELESS * min(first.values())]
+    for _ in range(ROUNDS):
+        for name in fast:
+            calls = max(2, min(MOST_CALLS, int(ROUND_SECONDS / first[name]) + 1))
+            seconds = clocked(lambda name=name, calls=calls: run(programs[name], operands, calls)) / calls
+            found["seconds"][name] = float(f"{min(seconds, found['seconds'].get(name, seconds)):.4g}")
+    return found
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seconds", type=float, default=600.0, help="after which nothing more is begun (%(default)g)")
+    parser.add_argument("--images", type=int, default=4, help="times as many images as in the suite (%(default)s)")
+    parser.add_argument("--layer", action="append", choices=list(CORE | KINDS), help="default all, each kind first")
+    options = parser.parse_args()
+    rows, deadline = [], time.monotonic() + options.seconds
+    layers = {name: (KINDS | CORE)[name] for name in options.layer or KINDS | CORE}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (name, layer), dtype, direction in product(layers.items(), ("float32", "bfloat16"), DIRECTIONS):
+            if time.monotonic() > deadline:
+                break
+            layer = layer._replace(images=layer.images * options.images)
+            job = Job("kinds" if name in KINDS else "core", None, name, layer, direction, dtype, "NHWC")
+            f, structs = function(job)
+            [found] = convolutions(f, *structs)
+            rows.append({**job.to_json(), **measured(found.geometry, pool)})
+            seconds = rows[-1]["seconds"]
+            best = min(seconds, key=seconds.__getitem__)
+            print(f"{name}, {direction}, {dtype}: {best}, {seconds['xla'] / seconds[best]:.2f} times as fast as xla")
+            write_rows(options.out, {"conditions": conditions()}, "rows", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""XLA compiles every algorithm for a GPU, in all types, ahead of time, on a machine without one: `make test-gpu`.
+
+What crashes the compiler ends the process: that is how it is found here rather than there. `test_lowering.py` says on
+any machine what the programs are made of."""
+
+import importlib.util
+from functools import partial
+
+import jax
+import pytest
+from jax.experimental import topologies
+from jax.sharding import SingleDeviceSharding
+from small_problems import TYPES, example, refusal
+
+import jaxconv
+from jaxconv import ALGORITHMS
+from jaxconv._bench import by_jax
+from jaxconv._bench.job import DIRECTIONS, CannotError, Job
+from jaxconv._bench.suites import KINDS
+from jaxconv._select import OF_CUDA
+
+PLUGINS = [f"jax_cuda{version}_plugin" for version in (12, 13)]
+pytestmark = pytest.mark.skipif(not any(map(importlib.util.find_spec, PLUGINS)), reason="needs CUDA's: make test-gpu")
+# An H200 as XLA knows it; of its libraries, any of about these versions.
+TARGET = """
+platform_name: "CUDA"
+device_description_str: "NVIDIA H200"
+gpu_device_info {
+  name: "NVIDIA H200" cuda_compute_capability { major: 9 }
+  core_count: 132 fpus_per_core: 128 threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: 2048
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  shared_memory_per_block: 49152 shared_memory_per_block_optin: 232448 shared_memory_per_core: 233472
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  clock_rate_ghz: 1.98 memory_bandwidth: 4800000000000 l2_cache_size: 52428800 device_memory_size: 151397597184
+  driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0" dnn_version: "9.10.0"
+}
+dnn_version_info { major: 9 minor: 10 }
+runtime_version { major: 13 }
+"""
+
+
+@pytest.fixture(scope="module")
+def there():
+    found = topologies.get_topology_desc("", "cuda", target_config=TARGET, topology="1x1x1").devices
+    return SingleDeviceSharding(found[0])
+
+
+@pytest.mark.parametrize("size", [3, 9])
+@pytest.mark.parametrize("dtype, preferred", [*TYPES, ("bool", None), ("int4", None), ("float8_e4m3fn", None)])
+def test_every_type_compiles(dtype, preferred, size, there):
+    """By the algorithm or, where it ends in a convolution that XLA has not, by products of matrices."""
+    done = set()
+    for name in ALGORITHMS:
+        problem = example(name, dtype, preferred, size)
+        if name == "onednn" or refusal(problem, name) or (name == "xla" and dtype not in OF_CUDA):
+            continue
+        shapes = problem.lhs_shape, problem.rhs_shape
+        structs = [jax.ShapeDtypeStruct(shape, dtype, sharding=there) for shape in shapes]
+        compiled = jax.jit(partial(jaxconv.conv_general_dilated, **problem.arguments, algorithm=name)).lower(*structs)
+        assert compiled.compile().memory_analysis() is not None
+        done.add(name)
+    assert done >= {"naive", "im2col", "kn2row", "col2im", "depthwise", "packing", "slabs", "strips"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layer", KINDS)
+def test_what_is_chosen_compiles(layer, dtype, there):
+    """In real size and all directions, and beside it the others that an `autotune` would try first."""
+    for direction in DIRECTIONS:
+        f, structs = by_jax.function(Job("kinds", None, layer, KINDS[layer], direction, dtype, "NHWC"))
+        placed = [jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there) for each in structs]
+        for name in (None, "im2col", "kn2row", "depthwise"):
+            try:
+                ours = by_jax.by_algorithm(name, f, structs) if name else jaxconv.accelerate(f)
+            except CannotError:
+                continue
+            assert jax.jit(ours).lower(*placed).compile().memory_analysis() is not None
