@@ -33,7 +33,7 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE, RIDGE_OF_KIND = 3.0, 30.0  # of weights of standardised features, of all kinds together and of each by itself
+RIDGE, RIDGE_OF_KIND = 1.0, 8.0  # of weights of standardised features, of all kinds together and of each by itself
 LEAST_ROWS = 3  # of an algorithm and kind, to be fitted at all
 FOLDS = 10
 
@@ -223,7 +223,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, help="of `python -m jaxconv bench`, to condense first")
-    parser.add_argument("--margin", type=float, default=1.08)
+    parser.add_argument("--margin", type=float, default=1.2)
     arguments = parser.parse_args()
     if arguments.results:
         condense(arguments.results)
@@ -240,7 +240,7 @@ def write_model(fits: dict[str, Any], margin: float) -> None:
     features = list(dict.fromkeys(feature for _, _, own in every for feature in own["weights"]))
     rows = []
     for name, kind, own in every:
-        weights = [float(f"{own['weights'].get(feature, 0):.4g}") for feature in features]
+        weights = [round(own["weights"].get(feature, 0.0), 4) for feature in features]
         rows.append({"algorithm": name, "kind": kind, "cells": own["cells"], "weights": weights})
     write_rows(MODEL, {"margin": margin, "features": features}, "fits", rows)
 

@@ -1,11 +1,15 @@
-"""Measure a new algorithm on the convolutions of training.json, for `fit_cost.py` to fit the cost model to.
+"""Measure the convolutions of training.json, a new algorithm or all, for `fit_cost.py` to fit the cost model to.
 
     python benchmarks/measure_new.py OUT [--threads N]       again after an interruption: it goes on where it was
     python benchmarks/measure_new.py OUT ... --merge         puts its times into training.json
+    python benchmarks/measure_new.py OUT ... --anew ...      the same with all convolutions, for times of one machine
+    python benchmarks/measure_new.py OUT --doubtful ...      what is far from a fit to them, once more: other work makes
+                                                             times longer, so the lesser counts
 
 Whatever the machine: beside the algorithms that training.json has no times of, it measures, in turns within one
 process, lax's and those that are near the best. Machines differ by a factor that depends on the convolution. It is what
-these took here by what they took there; a new time divided by it goes into training.json.
+these took here by what they took there; a new time divided by it goes into training.json. With `--anew` the times from
+here do, and the old ones of algorithms that are far from the best, times that factor.
 
 Rows for other numbers of threads than this process may use are left for another run; `--threads` restricts it to so
 many processors first (Linux).
@@ -15,54 +19,81 @@ import argparse
 import json
 import os
 import random
+from math import log
 from pathlib import Path
 from typing import Any
 
-from fit_cost import TRAINING, load
+import jax
+from fit_cost import TRAINING, Row, fit, load, predicted
 from rich.progress import track
 
 from jaxconv import ALGORITHMS, _autotune
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
-from jaxconv._geometry_json import to_json
+from jaxconv._geometry_json import from_json, to_json
 from jaxconv._machine import conditions, cores
 from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
-CHANGED = {"polyphase", "strips", "karatsuba"}  # since their times were taken: not to be compared with
+CHANGED: set[str] = set()  # algorithms that have, since their times were taken: not to be compared with
 FAR = 2.0  # times the best: not measured
-FAR_LAX = 10.0  # the same of lax's own
+FAR_ANEW = 3.0  # the same where the times are of another machine
+FAR_LAX = 10.0  # of lax's own
 SETTINGS = Settings("fast")
 SAVED_EVERY = 20  # convolutions
+DOUBTFUL = 1.65  # times a prediction, or by it
 
 
-def wanted(geometry: Geometry, seconds: dict[str, float]) -> list[str]:
+def wanted(geometry: Geometry, seconds: dict[str, float], far: float) -> list[str]:
     """The algorithms to measure, given the times that there are."""
     least = min(seconds.values())
-    near = [name for name in ALGORITHMS if seconds.get(name, 0.0) <= (FAR_LAX if name == "xla" else FAR) * least]
+    near = [name for name in ALGORITHMS if seconds.get(name, 0.0) <= (FAR_LAX if name == "xla" else far) * least]
     return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
 
 
-def measure(out: Path, threads: int | None) -> None:
-    """All rows of this many threads that `out` does not have yet."""
-    if threads is not None:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # before XLA makes its threads
-    content = json.loads(out.read_text()) if out.exists() else {"rows": []}
-    rows: dict[str, dict[str, Any]] = {key(row): row for row in content["rows"]}
+def measure(out: Path, threads: int | None, anew: bool) -> None:
+    """All rows of this many threads that `out` does not have yet and that have something new, or `anew` all."""
+    rows = _so_far(out, threads)
     order = load()
     random.Random(0).shuffle(order)  # what is there of an interrupted run is of all kinds
     for row in track(order, description=f"{cores()} threads"):
         fields = {"geometry": to_json(row.geometry), "threads": row.threads}
         if row.threads != cores() or key(fields) in rows:
             continue
-        names = wanted(row.geometry, row.seconds)
-        if row.seconds.keys() >= {*names}:  # nothing new takes this one
+        names = wanted(row.geometry, row.seconds, FAR_ANEW if anew else FAR)
+        if row.seconds.keys() >= {*names} and not anew:  # nothing new takes this one
             continue
         medians, _ = _autotune.measured(row.geometry, names, SETTINGS)
         rows[key(fields)] = {**fields, "seconds": medians}
         if len(rows) % SAVED_EVERY == 0:
-            write_rows(out, {"conditions": conditions()}, "rows", rows.values())
+            jax.clear_caches()  # nobody will run these programs again
+            _save(out, rows)
+    _save(out, rows)
+
+
+def measure_doubtful(out: Path, threads: int | None) -> None:
+    """Once more what `out` has, where a time is far from a fit to its rows, which would go by other work beside it."""
+    rows = _so_far(out, threads)
+    found = [Row("", "", "", "", from_json(row["geometry"]), row["threads"], row["seconds"]) for row in rows.values()]
+    fits = fit(found)
+    for name, row in track([*zip(rows, found, strict=True)], description=f"{cores()} threads"):
+        guesses = {each: predicted(fits, each, row) for each in row.seconds}
+        off = [abs(log(row.seconds[each] / guess)) for each, guess in guesses.items() if guess]
+        if max(off, default=0.0) > log(DOUBTFUL):
+            medians, _ = _autotune.measured(row.geometry, [*row.seconds], SETTINGS)
+            rows[name]["seconds"] = {each: min(time, row.seconds[each]) for each, time in medians.items()}
+    _save(out, rows)
+
+
+def _so_far(out: Path, threads: int | None) -> dict[str, dict[str, Any]]:
+    if threads is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # before XLA makes its threads
+    content = json.loads(out.read_text()) if out.exists() else {"rows": []}
+    return {key(row): row for row in content["rows"]}
+
+
+def _save(out: Path, rows: dict[str, dict[str, Any]]) -> None:
     write_rows(out, {"conditions": conditions()}, "rows", rows.values())
 
 
@@ -76,8 +107,8 @@ def key(row: dict[str, Any]) -> str:
     return json.dumps([row["geometry"], row["threads"]])
 
 
-def merge(outs: list[Path]) -> None:
-    """training.json with the times of algorithms that it has none of."""
+def merge(outs: list[Path], anew: bool) -> None:
+    """training.json with the times of algorithms that it has none of, or `anew` with those from here in their place."""
     contents = [json.loads(out.read_text()) for out in outs]
     times = {key(row): row["seconds"] for content in contents for row in content["rows"]}
     old, rows = json.loads(TRAINING.read_text()), []
@@ -86,8 +117,10 @@ def merge(outs: list[Path]) -> None:
         both = [name for name in here if name in row.seconds and name not in CHANGED]
         if both:
             factor = geometric_mean(here[name] / row.seconds[name] for name in both)
-            new = {name: float(f"{here[name] / factor:.6g}") for name in here if name not in row.seconds}
-            fields = {**fields, "seconds": {**row.seconds, **new}}
+            there = {name: time * factor for name, time in row.seconds.items()} if anew else row.seconds
+            new = here if anew else {name: time / factor for name, time in here.items() if name not in there}
+            seconds = {**there, **new}
+            fields = {**fields, "seconds": {name: float(f"{time:.6g}") for name, time in seconds.items()}}
         rows.append({**fields, "seconds": taken(row.geometry, fields["seconds"])})
     added = [
         {**content["conditions"], "rounds": _autotune.ROUNDS, "seconds": _autotune.ROUND_SECONDS}
@@ -101,14 +134,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="+", type=Path)
     parser.add_argument("--threads", type=int, help="processors to use (default all)")
+    parser.add_argument(
+        "--anew", action="store_true", help="all convolutions, and in place of the times that there are"
+    )
+    parser.add_argument("--doubtful", action="store_true", help="once more what looks wrong")
     parser.add_argument("--merge", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if options.merge:
-        merge(options.out)
+        merge(options.out, options.anew)
     elif len(options.out) > 1:
         parser.error("times are written to one file")
+    elif options.doubtful:
+        measure_doubtful(options.out[0], options.threads)
     else:
-        measure(options.out[0], options.threads)
+        measure(options.out[0], options.threads, options.anew)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,15 @@ def test_im2col_stays_within_its_bound_for_other_types(dtype):
         assert used is not None and used <= MAX_WORKSPACE_BYTES
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.startswith("depthwise")])
+def test_depthwise_stays_within_its_bound_for_half_types(layer, layout, dtype):
+    """Of which XLA may make copies in float32."""
+    used = needed(LAYERS[layer], layout, dtype, "depthwise")
+    assert used is not None and used <= MAX_WORKSPACE_BYTES
+
+
 @pytest.mark.parametrize("layout, dtype", [("channels last", "float32"), ("channels first", "bfloat16")])
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_naive_needs_its_output_and_no_more(layer, layout, dtype):

@@ -30,7 +30,8 @@ def workspace(geometry: Geometry) -> int:
         reach = [(each - 1) * phase.stride + (phase.taps - 1) * phase.spread + 1 for phase in axes if phase.taps]
         length.append(max(reach, default=0))
         is_padded |= any(phase.low for phase in axes) or reach != [size]
-    inputs = channels * prod(length) * jnp.dtype(g.dtype).itemsize * (1 + is_padded)
+    itemsize = jnp.dtype("float32" if g.dtype == "bfloat16" else g.dtype).itemsize  # in which XLA:CPU may slice it
+    inputs = channels * prod(length) * itemsize * (1 + is_padded)
     outputs = g.batch * prod(g.out_spatial) * g.groups * g.out_channels * g.accumulator.itemsize
     return inputs + (2 if max(g.lhs_dilation, default=1) == 1 else 4) * outputs
 

@@ -187,16 +187,16 @@ def convolve(
 
 
 def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-    """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs in another order.
-
-    Not counted as yet: of bfloat16 a copy of lhs as bits, of half types that have runs along the last axis, another."""
+    """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs, in another order or
+    as bits."""
     g = geometry
     order = [axis for axis in np.argsort(g.out_layout.order) if g.out_layout.split[g.out_layout.order[axis]] > 1]
     total = 0
     if order and 1 <= order[-1] <= g.ndim:
-        total += prod(g.out_layout.shape) * g.accumulator.itemsize
+        copies = 1 if g.out_dtype == g.accumulator.name else 2  # rounded from another
+        total += copies * prod(g.out_layout.shape) * g.accumulator.itemsize
     of_lhs = [axis for axis in np.argsort(g.lhs_layout.order) if axis in order]
-    if of_lhs != order:
+    if of_lhs != order or g.dtype == "bfloat16":
         total += prod(g.lhs_layout.shape) * jnp.dtype(g.dtype).itemsize
     return total
 
