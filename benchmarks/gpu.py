@@ -1,11 +1,12 @@
 """What each algorithm takes on a GPU: layers of each kind, and others of the core suite, in three directions.
 
-    PYTHONPATH=. python benchmarks/gpu.py OUT [--seconds 600] [--images 4] [--layer NAME ...]
+    python benchmarks/gpu.py OUT [--seconds 600] [--images 4] [--layer NAME ...]
 
 One process: on a GPU backends do not spoil each other's threads. The programs of a convolution are compiled side by
 side, and then take turns; a time is that of calls in a row, the last of which is waited for, so that what it costs to
 start one is hidden as it is in a program. A convolution at a time is added to the file, which an interrupted run leaves
-as it is. `jaxconv/_cuda.py` says what came of it.
+as it is. `jaxconv/_cuda.py` says what came of it. In `gpu.json` some rows are of a run that waited for each call, and
+say so: of the shortest they tell little.
 """
 
 import argparse
