@@ -72,11 +72,13 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
 
 def xla_lacks(geometry: Geometry, platform: str) -> str:
     """Why lax's own convolution would not compile there, while products of matrices do, or ""."""
-    if reason := ALGORITHMS["xla"].unsupported(geometry, MAX_WORKSPACE_BYTES):
-        return reason
-    if platform == "cuda" and geometry.dtype not in OF_CUDA and not geometry.is_symbolic:
-        return f"XLA has no convolution of {geometry.dtype} for CUDA"
-    return ""
+    return ALGORITHMS["xla"].unsupported(geometry, MAX_WORKSPACE_BYTES) or _no_such_type(geometry, platform)
+
+
+def _no_such_type(geometry: Geometry, platform: str) -> str:
+    """Why XLA there convolves nothing of its type, or ""."""
+    lacks = platform == "cuda" and geometry.dtype not in OF_CUDA and not geometry.is_symbolic
+    return f"XLA has no convolution of {geometry.dtype} for CUDA" if lacks else ""
 
 
 def predictions(geometry: Geometry, settings: Settings, platform: str) -> dict[str, float]:
@@ -95,9 +97,7 @@ def not_there(name: str, geometry: Geometry, platform: str) -> str:
     """Why programs for the platform cannot have the algorithm, or "". They have lax's own, whatever becomes of it."""
     if not ALGORITHMS[name].is_portable and platform != "cpu":
         return f"it is called by programs that this process compiles for its CPU, and not for {platform}"
-    if ALGORITHMS[name].ends_in_xla and name != "xla":
-        return xla_lacks(geometry, platform)
-    return ""
+    return _no_such_type(geometry, platform) if ALGORITHMS[name].ends_in_xla and name != "xla" else ""
 
 
 def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) -> str:

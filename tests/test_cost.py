@@ -129,6 +129,7 @@ def test_what_would_abort_the_compiler_is_not_left_to_it(asked, lhs, rhs, stride
     assert not problem.violation(jax.jit(f)(*operands), *operands)
     with pytest.raises(ValueError, match="abort"):
         jaxconv.conv_general_dilated(*operands, **problem.arguments, algorithm="xla")
+    assert choose(Request("polyphase", Settings()), geometry, "cpu").algorithm == "polyphase"  # whose are others
     for near in ({"padding": ((0, 1), (2, 0))}, {"spatial": (4, 5)}, {"spatial": (geometry.kernel[0], 2)}):
         assert not xla_lacks(replace(geometry, **near), "cpu")
 
