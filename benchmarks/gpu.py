@@ -20,17 +20,17 @@ from typing import Any
 
 import jax
 
-from jaxconv import ALGORITHMS, conv_general_dilated
+from jaxconv import conv_general_dilated
+from jaxconv._autotune import candidates
 from jaxconv._bench.by_jax import function
 from jaxconv._bench.job import DIRECTIONS, Job
 from jaxconv._bench.suites import CORE, KINDS
 from jaxconv._collect import convolutions
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
-from jaxconv._machine import conditions, platform
+from jaxconv._machine import conditions
 from jaxconv._measure import clocked, workspace_bytes
 from jaxconv._sampled import random_operands, sampled_error
-from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
 SETTINGS = Settings("fast")
@@ -59,8 +59,7 @@ def measured(geometry: Geometry, pool: ThreadPoolExecutor) -> dict[str, Any]:
     """Algorithm -> seconds, errors and bytes; "xla" is lax's own."""
     lhs, rhs = random_operands(geometry)
     operands = jax.device_put((lhs, rhs))
-    able = [name for name in ALGORITHMS if name not in ("xla", "naive")]
-    names = ["xla", *(name for name in able if not refusal(name, geometry, SETTINGS, platform()))]
+    names = candidates(geometry, SETTINGS)
     programs = dict(zip(names, pool.map(lambda name: compiled(name, geometry, operands), names), strict=True))
     failed = {name: program for name, program in programs.items() if isinstance(program, str)}
     programs = {name: program for name, program in programs.items() if name not in failed}

@@ -36,7 +36,6 @@ from jaxconv._machine import conditions, cores
 from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
-CHANGED: set[str] = set()  # algorithms that have, since their times were taken: not to be compared with
 FAR = 2.0  # times the best: not measured
 FAR_ANEW = 3.0  # the same where the times are of another machine
 FAR_LAX = 10.0  # of lax's own
@@ -52,9 +51,9 @@ def wanted(geometry: Geometry, seconds: dict[str, float], far: float) -> list[st
     return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
 
 
-def measure(out: Path, threads: int | None, anew: bool) -> None:
+def measure(out: Path, anew: bool) -> None:
     """All rows of this many threads that `out` does not have yet and that have something new, or `anew` all."""
-    rows = _so_far(out, threads)
+    rows = _so_far(out)
     order = load()
     random.Random(0).shuffle(order)  # what is there of an interrupted run is of all kinds
     for row in track(order, description=f"{cores()} threads"):
@@ -72,9 +71,9 @@ def measure(out: Path, threads: int | None, anew: bool) -> None:
     _save(out, rows)
 
 
-def measure_doubtful(out: Path, threads: int | None) -> None:
+def measure_doubtful(out: Path) -> None:
     """Once more what `out` has, where a time is far from a fit to its rows, which would go by other work beside it."""
-    rows = _so_far(out, threads)
+    rows = _so_far(out)
     found = [Row("", "", "", "", from_json(row["geometry"]), row["threads"], row["seconds"]) for row in rows.values()]
     fits = fit(found)
     for name, row in track([*zip(rows, found, strict=True)], description=f"{cores()} threads"):
@@ -86,9 +85,7 @@ def measure_doubtful(out: Path, threads: int | None) -> None:
     _save(out, rows)
 
 
-def _so_far(out: Path, threads: int | None) -> dict[str, dict[str, Any]]:
-    if threads is not None:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # before XLA makes its threads
+def _so_far(out: Path) -> dict[str, dict[str, Any]]:
     content = json.loads(out.read_text()) if out.exists() else {"rows": []}
     return {key(row): row for row in content["rows"]}
 
@@ -114,7 +111,7 @@ def merge(outs: list[Path], anew: bool) -> None:
     old, rows = json.loads(TRAINING.read_text()), []
     for fields, row in zip(old["rows"], load(), strict=True):
         here = times.get(key({"geometry": to_json(row.geometry), "threads": row.threads}), {})
-        both = [name for name in here if name in row.seconds and name not in CHANGED]
+        both = [name for name in here if name in row.seconds]
         if both:
             factor = geometric_mean(here[name] / row.seconds[name] for name in both)
             there = {name: time * factor for name, time in row.seconds.items()} if anew else row.seconds
@@ -140,14 +137,16 @@ def main() -> None:
     parser.add_argument("--doubtful", action="store_true", help="once more what looks wrong")
     parser.add_argument("--merge", action="store_true", help="measure nothing")
     options = parser.parse_args()
+    if options.threads is not None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])  # before XLA makes its threads
     if options.merge:
         merge(options.out, options.anew)
     elif len(options.out) > 1:
         parser.error("times are written to one file")
     elif options.doubtful:
-        measure_doubtful(options.out[0], options.threads)
+        measure_doubtful(options.out[0])
     else:
-        measure(options.out[0], options.threads, options.anew)
+        measure(options.out[0], options.anew)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
 
 
 def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Choice:
-    """By predicted time, where there are predictions: for the platforms and types that were measured."""
+    """By what was measured: the kinds of layers known on a GPU, else predicted times, where there are predictions."""
     if lack := xla_lacks(geometry, platform):
         return Choice("im2col", lack)
     if platform == "cuda" and not geometry.is_symbolic and not geometry.is_empty:

@@ -1,6 +1,6 @@
 """For GPUs and TPUs: every algorithm, forward and backward, lowers for them on a machine that has none.
 
-Lowering is JAX's part of compiling; whether XLA can do its own, `test_tpu.py` says for TPUs."""
+Lowering is JAX's part of compiling; whether XLA can do its own, `test_tpu.py` and `test_gpu.py` say."""
 
 import re
 from dataclasses import replace
