@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
 from ._chunks import part, whole
 from ._geometry import Geometry, dilated
-from ._tiling import for_each, read_window
+from ._tiling import for_each, for_each_block, read_window
 
 Compute = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
 Workspace = Callable[[Geometry], int]
@@ -28,11 +28,13 @@ class Cut(NamedTuple):
       along: what of, the first first: channels, and rows of taps along the first axis.
       max_channels: the most that a part has.
       cache_bytes: what a part needs, results aside, where there are parts that small.
+      ahead: whether each part is read while the one before is computed, for what the compiler fuses with reading.
     """
 
     along: tuple[str, ...] = ("channels", "rows")
     max_channels: int | None = None
     cache_bytes: int | None = None
+    ahead: bool = False
 
 
 CUT = Cut()
@@ -121,14 +123,36 @@ def in_summands(
             return g.lhs_layout.read(lhs, (*(0,) * (g.ndim + 2), channel), (g.batch, *g.spatial, g.groups, channels))
         return read_window(lhs, first_axis, (0, row * g.rhs_dilation[0], *(0,) * g.ndim, channel), small)
 
-    def some(index, total):
+    def read(index):
         row, channel = index[0] * count, index[1] * channels
         starts = (*(row, *(0,) * (g.ndim - 1))[: g.ndim], channel, 0, 0)
         right = g.rhs_layout.read(rhs, starts, (*small.kernel, channels, g.groups, g.out_channels))
-        return total + g.out_layout.stored(compute(read_lhs(row, channel), right, small))
+        return read_lhs(row, channel), right
 
-    turns = taps // count, g.in_channels // channels
-    return for_each(turns, some, jnp.zeros(g.out_layout.shape, g.accumulator)).astype(g.out_dtype)
+    def add(left, right, total):
+        return total + g.out_layout.stored(compute(left, right, small))
+
+    turns, nothing = (taps // count, g.in_channels // channels), jnp.zeros(g.out_layout.shape, g.accumulator)
+    if not cut.ahead:
+        total = for_each(turns, lambda index, total: add(*read(index), total), nothing)
+    else:  # Between turns operands are in memory, so in the order that they are stored in most often: of images.
+        total = for_each_block(
+            turns,
+            lambda index: turned(*read(index)),
+            lambda _, operands, total: add(*turned_back(*operands), total),
+            nothing,
+        )
+    return total.astype(g.out_dtype)
+
+
+def turned(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """lhs [N, *S, G, C], rhs [*K, C, G, O] -> [C, *S, G, N], [C, *K, G, O]."""
+    return jnp.swapaxes(lhs, 0, -1), jnp.moveaxis(rhs, -3, 0)
+
+
+def turned_back(lhs: jax.Array, rhs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The other way round."""
+    return jnp.swapaxes(lhs, 0, -1), jnp.moveaxis(rhs, 0, -3)
 
 
 def added_up(
@@ -160,6 +184,6 @@ def of_summands(
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
         chosen = choose_summands(geometry, workspace, max_workspace_bytes, cut)
         part = chosen or [*divisions(geometry, cut)][-1]
-        return geometry.in_channels * prod(geometry.kernel) // (part.in_channels * prod(part.kernel))
+        return geometry.macs // part.macs
 
     return bounded(convolve, needed, turns, refuses)

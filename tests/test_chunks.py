@@ -97,11 +97,11 @@ def test_a_wrong_sign_in_a_transform_is_found(monkeypatch, matrix, outputs):
     problem = Problem((1, 2, 9, 9), (3, 2, 3, 3), (1, 1), "SAME", dtype="float64")
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
-    right = winograd.transforms(outputs)
+    right = winograd.transforms(outputs, 3)
     for row in range(len(right[matrix])):
         wrong = [[list(line) for line in each] for each in right]
         wrong[matrix][row][-2] = -wrong[matrix][row][-2] or 1.0
         with monkeypatch.context() as patch:
-            patch.setattr(winograd, "transforms", lambda _, wrong=wrong: wrong)
+            patch.setattr(winograd, "transforms", lambda *_, wrong=wrong: wrong)
             out = chunked(winograd.kernel(outputs)).convolve(lhs, rhs, geometry)
         assert problem.violation(out, lhs, rhs, ERROR_FACTOR[f"winograd{outputs}"], normwise=True)

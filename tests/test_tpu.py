@@ -24,7 +24,7 @@ from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.suites import KINDS
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu: make test-tpu")
-WEIGHT_GRADIENTS_ONLY, NO_WEIGHT_GRADIENTS = ("strips",), ("col2im", "winograd2", "winograd4")
+WEIGHT_GRADIENTS_ONLY, NO_WEIGHT_GRADIENTS = ("strips",), ("col2im",)
 CASES = [
     (name, direction)
     for name in ALGORITHMS

@@ -1,29 +1,22 @@
 """Winograd's minimal filtering (Winograd 1980; Lavin, Gray 2015, arXiv 1509.09308): fewer products for 3-tap kernels.
 
-F(m, r) computes m neighbouring outputs y[i] = sum over k of d[i + k] g[k] of an r-tap kernel with n = m + r - 1
-products instead of m * r:
+F(m, 3) computes m neighbouring outputs y[i] = sum over k of d[i + k] g[k] with n = m + 2 products instead of 3 m, by
+the transforms of `_toom_cook`:
 
     y = A^T [ (G g) * (B^T d) ]
-
-It is polynomial multiplication, transposed: evaluate at n - 1 points p and at infinity, multiply, interpolate
-(Toom-Cook). With f(x) the product of all x - p_l, f_j the same without p_j:
-
-    A^T[i, j] = p_j^i           G[j, k] = p_j^k / f_j(p_j)      B^T[j] = coefficients of f_j
-    A^T[i, n] = (i = m - 1)     G[n, k] = (k = r - 1)           B^T[n] = coefficients of f
 
 Along several axes the transforms are applied one after the other, so 3x3 kernels take (n / (3 m))^2 of the products:
 1 / 2.25 for m = 2, 1 / 4 for m = 4. The products of all tiles at one of the n^d places are one product of matrices
 
     M[a] [tiles, O] = V[a] [tiles, C] @ U[a] [C, O]
 
-Points 0, 1, -1 make F(2, 3) as exact as the direct sum. F(4, 3) needs 2 and -2 as well, and loses about a digit; its
-error is bounded by the norm, not by components.
+F(2, 3) is as exact as the direct sum. F(4, 3) loses about a digit; its error is bounded by the norm, not by components.
 
 A dilated kernel needs no zeros: the outputs of a tile, and the inputs, lie `rhs_dilation` apart.
+
+Weight gradients, which have 3 positions and very many taps, are for `_winograd_weights`.
 """
 
-from fractions import Fraction
-from functools import cache
 from itertools import product
 from math import prod
 
@@ -31,46 +24,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._algorithm import either
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry
 from .._tiling import ceil_div
-from ._bilinear import Matrix, along, interleaved
-
-TAPS = 3
-POINTS = {2: (0, 1, -1), 4: (0, 1, -1, 2, -2)}
-
-
-@cache
-def transforms(outputs: int) -> tuple[Matrix, Matrix, Matrix]:
-    """A^T, G, B^T of F(outputs, 3).
-
-    >>> transforms(2)[2]
-    [[-1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, -1.0, 0.0, 1.0]]
-    """
-    points = [Fraction(p) for p in POINTS[outputs]]
-
-    def polynomial(roots: list[Fraction]) -> list[Fraction]:
-        """Coefficients of the product of x - root, lowest power first."""
-        coefficients = [Fraction(1)]
-        for root in roots:
-            shifted = [Fraction(0), *coefficients]
-            coefficients = [a - root * b for a, b in zip(shifted, [*coefficients, Fraction(0)], strict=True)]
-        return coefficients
-
-    evaluate = [[p**i for p in points] + [Fraction(i == outputs - 1)] for i in range(outputs)]
-    taps, inputs = [], []
-    for p in points:
-        others = [q for q in points if q != p]
-        taps.append([p**k / prod(p - q for q in others) for k in range(TAPS)])
-        inputs.append([*polynomial(others), Fraction(0)])
-    taps.append([Fraction(k == TAPS - 1) for k in range(TAPS)])
-    inputs.append(polynomial(points))
-    return tuple([[float(x) for x in row] for row in matrix] for matrix in (evaluate, taps, inputs))  # pyright: ignore
+from . import _winograd_weights
+from ._bilinear import along, interleaved
+from ._toom_cook import TAPS, transforms
 
 
 def kernel(outputs: int) -> Kernel:
     """F(outputs, 3) along every axis with 3 taps, along the others nothing."""
-    evaluate, of_taps, of_inputs = transforms(outputs)
+    evaluate, of_taps, of_inputs = transforms(outputs, TAPS)
     inputs = outputs + TAPS - 1
 
     def tiles(g: Geometry) -> list[int]:
@@ -151,12 +116,17 @@ def kernel(outputs: int) -> Kernel:
     return Kernel(compute, workspace, prepare)
 
 
+def has_taps(geometry: Geometry) -> bool:
+    """Whether there are 3 along some axis, and 1 along the others."""
+    return TAPS in geometry.kernel and not set(geometry.kernel) - {1, TAPS}
+
+
 def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
     g = geometry
     if not jnp.issubdtype(g.accumulator, jnp.inexact):
         return f"its transforms have fractions, and {g.dtype} has none"
-    if TAPS not in g.kernel or set(g.kernel) - {1, TAPS}:
+    if not has_taps(g):
         return f"it needs {TAPS} taps along each axis, or one, and has {g.kernel}"
     for name, values in (("strides", g.strides), ("lhs_dilation", g.lhs_dilation)):
         if set(values) != {1}:
@@ -164,5 +134,12 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-KERNELS = {outputs: kernel(outputs) for outputs in POINTS}
-F2, F4 = (chunked(KERNELS[outputs], refuses) for outputs in (2, 4))
+KERNELS = {outputs: kernel(outputs) for outputs in (2, 4)}
+F2, F4 = (
+    either(
+        lambda geometry: geometry.few_positions and not has_taps(geometry),
+        yes=_winograd_weights.algorithm(tile),
+        no=chunked(kernel, refuses),
+    )
+    for tile, kernel in KERNELS.items()
+)
