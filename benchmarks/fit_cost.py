@@ -79,19 +79,21 @@ def condense(paths: Iterable[Path]) -> None:
 
 def load() -> list[Row]:
     """The rows of training.json."""
-    rows = []
-    for row in json.loads(TRAINING.read_text())["rows"]:
-        if "geometry" in row:
-            geometry = _geometry_json.from_json(row["geometry"])
-            layout = "NHWC" if geometry.lhs_layout.is_canonical else "other"
-            name = arrays(geometry)
-            rows.append(Row(row["suite"], name, role(geometry), layout, geometry, row["threads"], row["seconds"]))
-            continue
-        job = Job.from_json(row)
+    return [row_of(fields) for fields in json.loads(TRAINING.read_text())["rows"]]
+
+
+def row_of(fields: dict[str, Any]) -> Row:
+    """As training.json has it: a job of the benchmark, or a geometry of a plan."""
+    if "geometry" in fields:
+        geometry = _geometry_json.from_json(fields["geometry"])
+        layout = "NHWC" if geometry.lhs_layout.is_canonical else "other"
+        layer = fields["suite"], arrays(geometry), role(geometry), layout
+    else:
+        job = Job.from_json(fields)
         f, structs = by_jax.function(job)
         [found] = convolutions(f, *structs)
-        rows.append(Row(job.suite, job.name, job.direction, job.layout, found.geometry, row["threads"], row["seconds"]))
-    return rows
+        geometry, layer = found.geometry, (job.suite, job.name, job.direction, job.layout)
+    return Row(*layer, geometry, fields["threads"], fields["seconds"])
 
 
 def arrays(geometry: Geometry) -> str:

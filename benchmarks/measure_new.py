@@ -1,6 +1,7 @@
-"""Measure the convolutions of training.json, a new algorithm or all, for `fit_cost.py` to fit the cost model to.
+"""Measure the convolutions of training.json, a new algorithm or all, or new ones, for `fit_cost.py` to fit to.
 
     python benchmarks/measure_new.py OUT [--threads N]       again after an interruption: it goes on where it was
+    python benchmarks/measure_new.py OUT --suite NAME ...    the convolutions of a suite as well, for images of --batch
     python benchmarks/measure_new.py OUT ... --merge         puts its times into training.json
     python benchmarks/measure_new.py OUT ... --anew ...      the same with all convolutions, for times of one machine
     python benchmarks/measure_new.py OUT --doubtful ...      what is far from a fit to them, once more: other work makes
@@ -24,11 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from fit_cost import TRAINING, Row, fit, load, predicted
+from fit_cost import TRAINING, Row, fit, load, predicted, row_of
 from rich.progress import track
 
 from jaxconv import ALGORITHMS, _autotune
 from jaxconv._bench.figures import geometric_mean
+from jaxconv._bench.job import DIRECTIONS, Job
+from jaxconv._bench.suites import FIXED, SUITES, suite
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 from jaxconv._geometry_json import from_json, to_json
@@ -51,16 +54,30 @@ def wanted(geometry: Geometry, seconds: dict[str, float], far: float) -> list[st
     return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
 
 
-def measure(out: Path, anew: bool) -> None:
+def of_suite(name: str, batch: int) -> list[dict[str, Any]]:
+    """The convolutions of a suite, float32 with channels last, in all directions, without times."""
+    named = None if name in FIXED else batch
+    return [
+        {**Job(name, named, label, layer, direction, "float32", "NHWC").to_json(), "threads": cores(), "seconds": {}}
+        for label, layer in suite(name, batch).items()
+        for direction in DIRECTIONS
+    ]
+
+
+def measure(out: Path, anew: bool, more: list[dict[str, Any]]) -> None:
     """All rows of this many threads that `out` does not have yet and that have something new, or `anew` all."""
-    rows = _so_far(out)
-    order = load()
+    rows, order = _so_far(out), [(row, {}) for row in load()]
+    known = {key({"geometry": to_json(row.geometry), "threads": row.threads}) for row, _ in order}
+    order += [(row_of(fields), {"job": fields}) for fields in more]
     random.Random(0).shuffle(order)  # what is there of an interrupted run is of all kinds
-    for row in track(order, description=f"{cores()} threads"):
-        fields = {"geometry": to_json(row.geometry), "threads": row.threads}
-        if row.threads != cores() or key(fields) in rows:
+    for row, job in track(order, description=f"{cores()} threads"):
+        fields = {"geometry": to_json(row.geometry), "threads": row.threads, **job}
+        if row.threads != cores() or key(fields) in rows or (job and key(fields) in known):
             continue
-        names = wanted(row.geometry, row.seconds, FAR_ANEW if anew else FAR)
+        if row.seconds:
+            names = wanted(row.geometry, row.seconds, FAR_ANEW if anew else FAR)
+        else:
+            names = _autotune.candidates(row.geometry, SETTINGS)
         if row.seconds.keys() >= {*names} and not anew:  # nothing new takes this one
             continue
         medians, _ = _autotune.measured(row.geometry, names, SETTINGS)
@@ -119,6 +136,13 @@ def merge(outs: list[Path], anew: bool) -> None:
             seconds = {**there, **new}
             fields = {**fields, "seconds": {name: float(f"{time:.6g}") for name, time in seconds.items()}}
         rows.append({**fields, "seconds": taken(row.geometry, fields["seconds"])})
+    known = {key({"geometry": to_json(row.geometry), "threads": row.threads}) for row in load()}
+    for content in contents:
+        for row in content["rows"]:
+            if "job" in row and key(row) not in known:
+                known.add(key(row))
+                seconds = {name: float(f"{time:.6g}") for name, time in row["seconds"].items()}
+                rows.append({**row["job"], "seconds": taken(from_json(row["geometry"]), seconds)})
     added = [
         {**content["conditions"], "rounds": _autotune.ROUNDS, "seconds": _autotune.ROUND_SECONDS}
         for content in contents
@@ -135,6 +159,8 @@ def main() -> None:
         "--anew", action="store_true", help="all convolutions, and in place of the times that there are"
     )
     parser.add_argument("--doubtful", action="store_true", help="once more what looks wrong")
+    parser.add_argument("--suite", action="append", default=[], choices=[*SUITES], help="convolutions to add")
+    parser.add_argument("--batch", type=int, default=8, help="images in these (default 8)")
     parser.add_argument("--merge", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if options.threads is not None:
@@ -146,7 +172,7 @@ def main() -> None:
     elif options.doubtful:
         measure_doubtful(options.out[0])
     else:
-        measure(options.out[0], options.anew)
+        measure(options.out[0], options.anew, [row for name in options.suite for row in of_suite(name, options.batch)])
 
 
 if __name__ == "__main__":

@@ -130,6 +130,37 @@ def dcgan_generator(batch: int) -> Places:
         yield f"double{i}", Layer(batch, channels, (size, size), out, 4, padding=1, up=2)
 
 
+def dcgan_discriminator(batch: int) -> Places:
+    """The other half of it: each input-gradient is such a transposed convolution."""
+    for i, (channels, out) in enumerate(((3, 64), (64, 128), (128, 256), (256, 512)), start=1):
+        size = 2 ** (7 - i)
+        yield f"halve{i}", Layer(batch, channels, (size, size), out, 4, stride=2, padding=1)
+    yield "judge", Layer(batch, 512, (4, 4), 1, 4)
+
+
+def pix2pix_generator(batch: int) -> Places:
+    """Isola et al. 2016, the U-Net for 256x256 images: eight times half the size, and back with what was on the way."""
+    widths = (64, 128, 256, 512, 512, 512, 512, 512)
+    channels, size = 3, 256
+    for i, out in enumerate(widths, start=1):
+        yield f"halve{i}", Layer(batch, channels, (size, size), out, 4, stride=2, padding=1)
+        channels, size = out, size // 2
+    for i in range(len(widths), 0, -1):
+        out = widths[i - 2] if i > 1 else 3
+        yield f"double{i}", Layer(batch, channels, (size, size), out, 4, padding=1, up=2)
+        channels, size = 2 * out, 2 * size
+
+
+def c3d(batch: int) -> Places:
+    """Tran et al. 2014: 16 frames of 112x112 pixels."""
+    channels, size, frames = 3, 112, 16
+    for stage, (out, blocks) in enumerate(((64, 1), (128, 1), (256, 2), (512, 2), (512, 2)), start=1):
+        for block in range(1, blocks + 1):
+            yield f"conv{stage}_{block}", Layer(batch, channels, (frames, size, size), out, 3, padding=1)
+            channels = out
+        size, frames = -(-size // 2), frames if stage == 1 else -(-frames // 2)
+
+
 def unet3d(batch: int) -> Places:
     """Cicek et al. 2016, with zero padding, for volumes of 32x64x64 voxels and 3 channels, 3 classes."""
     channels, size, kept = 3, (32, 64, 64), []
@@ -187,6 +218,9 @@ NETWORKS = {
     "vgg16": vgg16,
     "deeplabv3-head": deeplabv3_head,
     "dcgan-generator": dcgan_generator,
+    "dcgan-discriminator": dcgan_discriminator,
+    "pix2pix-generator": pix2pix_generator,
+    "c3d": c3d,
     "unet3d": unet3d,
     "wavenet": wavenet,
     "hifigan": hifigan,
