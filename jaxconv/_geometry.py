@@ -253,6 +253,12 @@ def with_axis(geometry: Geometry, place: int, size: int = 1) -> Geometry:
     )
 
 
+def without_axis(geometry: Geometry) -> Geometry:
+    """The same convolution along all spatial axes but the first. The dimension numbers are as they were."""
+    names = "spatial", "kernel", "strides", "padding", "lhs_dilation", "rhs_dilation"
+    return dataclasses.replace(geometry, **{name: getattr(geometry, name)[1:] for name in names})
+
+
 def dilated(size: int, dilation: int) -> int:
     """Extent of `size` elements with `dilation - 1` gaps between neighbours."""
     return 0 if size == 0 else (size - 1) * dilation + 1

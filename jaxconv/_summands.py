@@ -26,13 +26,14 @@ class Cut(NamedTuple):
 
     Attributes:
       along: what of, the first first: channels, and rows of taps along the first axis.
-      max_channels: the most that a part has.
+      max_channels, max_rows: the most that a part has.
       cache_bytes: what a part needs, results aside, where there are parts that small.
       ahead: whether each part is read while the one before is computed, for what the compiler fuses with reading.
     """
 
     along: tuple[str, ...] = ("channels", "rows")
     max_channels: int | None = None
+    max_rows: int | None = None
     cache_bytes: int | None = None
     ahead: bool = False
 
@@ -61,8 +62,8 @@ def divisions(geometry: Geometry, cut: Cut) -> Iterator[Geometry]:
     g = geometry
     sizes = {"rows": [g.kernel[0] if g.ndim else 1], "channels": [g.in_channels]}
     sizes |= {name: divisors(sizes[name][0]) for name in cut.along}
-    if cut.max_channels:
-        sizes["channels"] = [size for size in sizes["channels"] if size <= cut.max_channels]
+    for name, most in (("channels", cut.max_channels), ("rows", cut.max_rows)):
+        sizes[name] = [size for size in sizes[name] if not most or size <= most]
     order = [*dict.fromkeys([*reversed(cut.along), *sizes])]
     for parts in product(*(sizes[name] for name in order)):
         yield summed(g, **dict(zip(order, parts, strict=True)))

@@ -299,6 +299,14 @@ WEIGHTS = {
     "a prime number of images": ((11, 9, 9, 2), (3, 3, 2, 4), {"rhs_dilation": (2, 1)}),
     "strided": ((2, 16, 15, 4), (3, 3, 4, 6), {"window_strides": (2, 3), "padding": "SAME"}),
     "cropped": ((2, 14, 15, 4), (3, 3, 4, 6), {"padding": ((-2, 1), (0, -1))}),
+    "volumes": ((3, 6, 7, 8, 4), (3, 2, 3, 4, 5), {"padding": ((1, 1), (0, 1), (2, 0))}),
+    "volumes, strided": ((8, 9, 8, 7, 3), (2, 3, 3, 3, 6), {"window_strides": (2, 1, 2), "padding": "SAME"}),
+    "volumes, dilated, cropped": (
+        (8, 12, 8, 9, 3),
+        (3, 2, 2, 3, 4),
+        {"rhs_dilation": (2, 1, 3), "padding": ((-1, 1), (0, -1), (1, 1))},
+    ),
+    "one plane": ((5, 1, 9, 8, 3), (3, 3, 3, 3, 4), {"padding": "SAME"}),
     "depthwise": ((3, 12, 13, 20), (3, 3, 1, 20), {"padding": "SAME", "feature_group_count": 20}),
     "depthwise volumes": ((2, 6, 7, 8, 4), (3, 2, 3, 1, 4), {"padding": "SAME", "feature_group_count": 4}),
 }
@@ -334,7 +342,8 @@ def test_weight_gradients(name, dtype, parts):
         assert _onednn_call.TARGET not in text
         return
     assert _onednn_call.TARGET in text and "stablehlo.convolution" not in text
-    assert ("stablehlo.while" in text) == (parts > 1 or "depthwise" in name or shape[0] > 8)
+    in_turns = name.startswith(("depthwise", "volumes")) or shape[0] > 8
+    assert ("stablehlo.while" in text) == (parts > 1 or in_turns)
     want = gradient(*(jnp.asarray(x, "float64") for x in (lhs, cotangent)))
     np.testing.assert_allclose(f(lhs, cotangent), want, *((1e-5, 1e-4) if dtype == "float32" else (2e-2, 0.2)))
     assert f(lhs, cotangent).dtype == dtype

@@ -13,7 +13,9 @@ an axis are too few to be rows of a matrix. So a dense one gets the images, whic
     out[s, n, o] = sum over k, c of  lhs[stride * s + rhs_dilation * k, n, c] * rhs[k, c, o]
 
 where all that is stored in another order is c, the images of the layer whose weights they are: with one of them at a
-time nothing is turned, with a few the products of matrices are better. And a depthwise one is added up from depthwise
+time nothing is turned, with a few the products of matrices are better. In volumes, which would have an axis too many,
+the sum goes through the taps along the first axis, and the planes of lhs that one of them meets are images; they lie as
+they are stored. And a depthwise one is added up from depthwise
 convolutions of one channel c each, which are these images as they are stored.
 
 The dense convolutions of `strips`, `polyphase` and `karatsuba` are oneDNN's, too, where there is one.
@@ -24,10 +26,11 @@ from math import prod
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from .._algorithm import either
 from .._chunks import Kernel, chunked, in_canonical_order
-from .._geometry import Geometry, with_axis
+from .._geometry import Geometry, with_axis, without_axis
 from .._layout import channels_last
 from .._summands import Cut, added_up, results
 from . import _onednn
@@ -73,18 +76,28 @@ def workspace(geometry: Geometry) -> int:
 
 
 def of_rows(geometry: Geometry) -> Geometry:
-    """The convolution of one image whose last spatial axis are the images of this one, in canonical order."""
-    g = geometry
-    wider = with_axis(in_wide_results(g), g.ndim, g.batch)
-    return replace(wider, batch=1, dimension_numbers=channels_last(wider.ndim))
+    """The convolution of one image, or of the planes of a volume that one tap along the first axis meets, whose last
+    spatial axis are the images of this one, in canonical order."""
+    g, images = in_wide_results(geometry), 1
+    if g.ndim == _onednn.MAX_RANK:
+        g, images = without_axis(g), g.out_spatial[0]
+    wider = with_axis(g, g.ndim, g.batch)
+    return replace(wider, batch=images, dimension_numbers=channels_last(wider.ndim))
 
 
 def compute_rows(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """lhs [N, *S, 1, C], rhs [*K, C, 1, O] -> [N, *S', 1, O]."""
-    g, last = geometry, geometry.ndim
-    image = jnp.moveaxis(lhs.squeeze(-2), 0, last)[None]
-    out = _onednn.convolve(image, jnp.expand_dims(rhs.squeeze(-2), last), of_rows(g))
-    return jnp.moveaxis(out, last + 1, 1).reshape(g.batch, *g.out_spatial, 1, g.out_channels)
+    """lhs [N, *S, 1, C], rhs [*K, C, 1, O], of volumes with one tap along the first axis -> [N, *S', 1, O]."""
+    g = geometry
+    lhs, rhs = lhs.squeeze(-2), rhs.squeeze(-2)
+    if g.ndim == _onednn.MAX_RANK:
+        planes = lax.pad(
+            lhs, jnp.zeros((), lhs.dtype), [(*g.padding[0], 0) if axis == 1 else (0, 0, 0) for axis in range(lhs.ndim)]
+        )
+        image, taps = jnp.moveaxis(planes[:, : (g.out_spatial[0] - 1) * g.strides[0] + 1 : g.strides[0]], 0, -2), rhs[0]
+    else:
+        image, taps = jnp.moveaxis(lhs, 0, -2)[None], rhs
+    out = _onednn.convolve(image, jnp.expand_dims(taps, -3), of_rows(g))  # *S', N, O, of others than volumes [1, ...]
+    return jnp.moveaxis(out.reshape(*g.out_spatial, g.batch, 1, g.out_channels), -3, 0)
 
 
 def of_a_channel(geometry: Geometry) -> Geometry:
@@ -122,8 +135,8 @@ def workspace_of_parts(geometry: Geometry) -> int:
 
 def refuses_dense(geometry: Geometry) -> str:
     """Why not with images for an axis, or ""."""
-    if geometry.ndim == _onednn.MAX_RANK:
-        return f"with few positions it is for fewer than {geometry.ndim} spatial axes"
+    if max(geometry.lhs_dilation) > 1:
+        return f"lhs_dilation must be 1, and is {geometry.lhs_dilation}"
     return _onednn.refuses(of_rows(geometry))
 
 
@@ -134,8 +147,13 @@ def refuses_groups(geometry: Geometry) -> str:
     return _onednn.refuses(of_a_channel(geometry))
 
 
-BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, CACHED_BYTES)
-DENSE = added_up(compute_rows, workspace_of_parts, refuses_dense, BY_ROWS)
+BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cache_bytes=CACHED_BYTES)
+BY_PLANES = BY_ROWS._replace(max_rows=1)
+DENSE = either(
+    lambda geometry: geometry.ndim == _onednn.MAX_RANK,
+    yes=added_up(compute_rows, workspace_of_parts, refuses_dense, BY_PLANES),
+    no=added_up(compute_rows, workspace_of_parts, refuses_dense, BY_ROWS),
+)
 DEPTHWISE = added_up(compute_channel, workspace_of_parts, refuses_groups, Cut(("channels",), max_channels=1))
 ALGORITHM = either(
     lambda geometry: geometry.few_positions,

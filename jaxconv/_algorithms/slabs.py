@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._chunks import Kernel, chunked
-from .._geometry import Geometry, with_axis
+from .._geometry import Geometry, with_axis, without_axis
 from .._layout import channels_last
 from . import xla
 
@@ -29,17 +29,8 @@ def inner_geometry(geometry: Geometry) -> Geometry:
     if g.ndim == 1:
         flat = with_axis(g, 0)
     else:
-        flat = replace(
-            g,
-            batch=g.batch * g.out_spatial[0],
-            spatial=g.spatial[1:],
-            kernel=g.kernel[1:],
-            strides=g.strides[1:],
-            padding=g.padding[1:],
-            lhs_dilation=g.lhs_dilation[1:],
-            rhs_dilation=g.rhs_dilation[1:],
-            preferred_element_type=g.accumulator.name,
-        )
+        images = g.batch * g.out_spatial[0]
+        flat = replace(without_axis(g), batch=images, preferred_element_type=g.accumulator.name)
     return replace(flat, dimension_numbers=channels_last(flat.ndim))
 
 
