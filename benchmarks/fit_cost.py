@@ -33,7 +33,7 @@ from jaxconv._geometry import Geometry
 
 HERE = Path(__file__).parent
 TRAINING, MODEL, REPORT = HERE / "training.json", Path(_cost.__file__).with_name("_cost.json"), HERE / "cost.md"
-RIDGE, RIDGE_OF_KIND = 1.0, 8.0  # of weights of standardised features, of all kinds together and of each by itself
+RIDGE, RIDGE_OF_KIND = 3.0, 8.0  # of weights of standardised features, of all kinds together and of each by itself
 LEAST_ROWS = 3  # of an algorithm and kind, to be fitted at all
 FOLDS = 10
 

@@ -48,7 +48,7 @@ def example(algorithm, dtype="float32", preferred=None, size=3):
     if algorithm == "packing":
         lhs, rhs, more = (2, 4, size), (4, 2, 3), {"feature_group_count": 2}
     if algorithm == "karatsuba":
-        rhs = (2, 2, 9)
+        lhs, rhs = (2, 2, size + 1), (2, 2, 9)
     if algorithm == "strips":
         lhs, rhs, more = (2, 2, size + 2), (2, 2, size), {"padding": "VALID"}
     problem = Problem(lhs, rhs, (1,), "SAME", dtype=dtype, preferred_element_type=preferred)
