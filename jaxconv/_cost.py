@@ -1,7 +1,7 @@
 """How long each algorithm takes on a CPU, predicted from the geometry alone.
 
 For each algorithm, and apart for kinds of convolution (with groups, with few output positions as weight gradients have
-them, in one dimension, of one tap, of small images, channels first, of each type),
+them, in one dimension, of one tap, channels first, of each type),
 
     log seconds = sum over features of  weight[feature] * feature(geometry)
 
@@ -20,8 +20,6 @@ from typing import Any
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._machine import cores
-
-SMALL = 256  # output positions: reading the kernel is then what takes time
 
 
 @cache
@@ -103,7 +101,6 @@ def kind(geometry: Geometry) -> str:
         "few positions" if g.few_positions else "many positions",
         "one axis" if g.ndim == 1 else "",
         "one tap" if g.groups == 1 and prod(g.kernel) == 1 else "",
-        "small images" if g.batch * prod(g.out_spatial) <= SMALL and not g.few_positions else "",
         "" if g.dtype == "float32" else g.dtype,
         "turned" if g.groups == 1 and not g.few_positions and not g.out_layout.is_canonical else "",
     ]

@@ -76,28 +76,33 @@ def workspace(geometry: Geometry) -> int:
 
 
 def of_rows(geometry: Geometry) -> Geometry:
-    """The convolution of one image, or of the planes of a volume that one tap along the first axis meets, whose last
-    spatial axis are the images of this one, in canonical order."""
-    g, images = in_wide_results(geometry), 1
-    if g.ndim == _onednn.MAX_RANK:
-        g, images = without_axis(g), g.out_spatial[0]
-    wider = with_axis(g, g.ndim, g.batch)
-    return replace(wider, batch=images, dimension_numbers=channels_last(wider.ndim))
+    """The convolution of one image whose last spatial axis are the images of this one, in canonical order."""
+    g = geometry
+    wider = with_axis(in_wide_results(g), g.ndim, g.batch)
+    return replace(wider, batch=1, dimension_numbers=channels_last(wider.ndim))
 
 
 def compute_rows(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    """lhs [N, *S, 1, C], rhs [*K, C, 1, O], of volumes with one tap along the first axis -> [N, *S', 1, O]."""
+    """lhs [N, *S, 1, C], rhs [*K, C, 1, O] -> [N, *S', 1, O]."""
     g = geometry
-    lhs, rhs = lhs.squeeze(-2), rhs.squeeze(-2)
-    if g.ndim == _onednn.MAX_RANK:
-        planes = lax.pad(
-            lhs, jnp.zeros((), lhs.dtype), [(*g.padding[0], 0) if axis == 1 else (0, 0, 0) for axis in range(lhs.ndim)]
-        )
-        image, taps = jnp.moveaxis(planes[:, : (g.out_spatial[0] - 1) * g.strides[0] + 1 : g.strides[0]], 0, -2), rhs[0]
-    else:
-        image, taps = jnp.moveaxis(lhs, 0, -2)[None], rhs
-    out = _onednn.convolve(image, jnp.expand_dims(taps, -3), of_rows(g))  # *S', N, O, of others than volumes [1, ...]
-    return jnp.moveaxis(out.reshape(*g.out_spatial, g.batch, 1, g.out_channels), -3, 0)
+    image = jnp.moveaxis(lhs.squeeze(-2), 0, -2)[None]
+    out = _onednn.convolve(image, jnp.expand_dims(rhs.squeeze(-2), -3), of_rows(g))
+    return jnp.moveaxis(out.squeeze(0), -2, 0)[..., None, :]
+
+
+def of_planes(geometry: Geometry) -> Geometry:
+    """The same of the planes along the first axis that one tap meets, which are images."""
+    return replace(of_rows(without_axis(geometry)), batch=geometry.out_spatial[0])
+
+
+def compute_planes(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
+    """lhs [N, *S, 1, C], rhs [1, *K, C, 1, O] -> [N, *S', 1, O]."""
+    g = geometry
+    padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), (*g.padding[0], 0), *[(0, 0, 0)] * (lhs.ndim - 2)])
+    planes = padded[:, :: g.strides[0]][:, : g.out_spatial[0]]
+    images = jnp.moveaxis(planes.squeeze(-2), 0, -2)
+    out = _onednn.convolve(images, jnp.expand_dims(rhs[0].squeeze(-2), -3), of_planes(g))
+    return jnp.moveaxis(out, -2, 0)[..., None, :]
 
 
 def of_a_channel(geometry: Geometry) -> Geometry:
@@ -133,10 +138,15 @@ def workspace_of_parts(geometry: Geometry) -> int:
     return total + results(g) * wide * (1 if wide == jnp.dtype(g.out_dtype).itemsize else 2)
 
 
-def refuses_dense(geometry: Geometry) -> str:
-    """Why not with images for an axis, or ""."""
-    if max(geometry.lhs_dilation) > 1:
+def refuses_planes(geometry: Geometry) -> str:
+    """Why not a plane of a volume at a time, or ""."""
+    if geometry.lhs_dilation[0] > 1:
         return f"lhs_dilation must be 1, and is {geometry.lhs_dilation}"
+    return _onednn.refuses(of_planes(geometry))
+
+
+def refuses_rows(geometry: Geometry) -> str:
+    """Why not with images for an axis, or ""."""
     return _onednn.refuses(of_rows(geometry))
 
 
@@ -148,11 +158,10 @@ def refuses_groups(geometry: Geometry) -> str:
 
 
 BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cache_bytes=CACHED_BYTES)
-BY_PLANES = BY_ROWS._replace(max_rows=1)
 DENSE = either(
     lambda geometry: geometry.ndim == _onednn.MAX_RANK,
-    yes=added_up(compute_rows, workspace_of_parts, refuses_dense, BY_PLANES),
-    no=added_up(compute_rows, workspace_of_parts, refuses_dense, BY_ROWS),
+    yes=added_up(compute_planes, workspace_of_parts, refuses_planes, BY_ROWS._replace(max_rows=1)),
+    no=added_up(compute_rows, workspace_of_parts, refuses_rows, BY_ROWS),
 )
 DEPTHWISE = added_up(compute_channel, workspace_of_parts, refuses_groups, Cut(("channels",), max_channels=1))
 ALGORITHM = either(
