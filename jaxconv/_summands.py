@@ -185,6 +185,6 @@ def of_summands(
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
         chosen = choose_summands(geometry, workspace, max_workspace_bytes, cut)
         part = chosen or [*divisions(geometry, cut)][-1]
-        return geometry.macs // part.macs
+        return geometry.in_channels * prod(geometry.kernel) // (part.in_channels * prod(part.kernel))
 
     return bounded(convolve, needed, turns, refuses)
