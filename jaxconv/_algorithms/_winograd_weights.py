@@ -15,8 +15,8 @@ So along several axes the sums at one of the (r + 2)^d places are one product of
     M[a] [N, O] = V[a]^T [N, tiles] @ U[a] [tiles, O]
 
 with ((r + 2) / (3 r))^d of the products: 1 / 2.25 for r = 2 and 1 / 4 for r = 4 along two axes, 1 / 3.4 and 1 / 8 along
-three. Both operands' transforms are as large as in the forward direction one of them and the result's, so it pays
-where channels are many. The points, and with them the errors, are those of F(2, 3) and F(4, 3).
+three. Both operands' transforms are ((r + 2) / r)^d times as large as these, so it pays where channels are many. The
+points, and with them the errors, are those of F(2, 3) and F(4, 3).
 
 The strides of such a convolution are the dilation of the layer: tiles take positions that far apart.
 """
