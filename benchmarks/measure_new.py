@@ -67,11 +67,11 @@ def of_suite(name: str, batch: int) -> list[dict[str, Any]]:
 def measure(out: Path, anew: bool, more: list[dict[str, Any]]) -> None:
     """All rows of this many threads that `out` does not have yet and that have something new, or `anew` all."""
     rows, order = _so_far(out), [(row, {}) for row in load()]
-    known = {key({"geometry": to_json(row.geometry), "threads": row.threads}) for row, _ in order}
+    known = {key(fields_of(row)) for row, _ in order}
     order += [(row_of(fields), {"job": fields}) for fields in more]
     random.Random(0).shuffle(order)  # what is there of an interrupted run is of all kinds
     for row, job in track(order, description=f"{cores()} threads"):
-        fields = {"geometry": to_json(row.geometry), "threads": row.threads, **job}
+        fields = {**fields_of(row), **job}
         if row.threads != cores() or key(fields) in rows or (job and key(fields) in known):
             continue
         if row.seconds:
@@ -112,8 +112,14 @@ def _save(out: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def taken(geometry: Geometry, seconds: dict[str, float]) -> dict[str, float]:
-    """Without the times of algorithms that this one is for no longer."""
-    return {name: time for name, time in seconds.items() if not refusal(name, geometry, SETTINGS, "cpu")}
+    """To six digits, without the times of algorithms that this one is for no longer."""
+    able = [name for name in seconds if not refusal(name, geometry, SETTINGS, "cpu")]
+    return {name: float(f"{seconds[name]:.6g}") for name in able}
+
+
+def fields_of(row: Row) -> dict[str, Any]:
+    """What says which measurement it is."""
+    return {"geometry": to_json(row.geometry), "threads": row.threads}
 
 
 def key(row: dict[str, Any]) -> str:
@@ -125,24 +131,21 @@ def merge(outs: list[Path], anew: bool) -> None:
     """training.json with the times of algorithms that it has none of, or `anew` with those from here in their place."""
     contents = [json.loads(out.read_text()) for out in outs]
     times = {key(row): row["seconds"] for content in contents for row in content["rows"]}
-    old, rows = json.loads(TRAINING.read_text()), []
+    old, rows, known = json.loads(TRAINING.read_text()), [], set()
     for fields, row in zip(old["rows"], load(), strict=True):
-        here = times.get(key({"geometry": to_json(row.geometry), "threads": row.threads}), {})
+        known.add(key(fields_of(row)))
+        here = times.get(key(fields_of(row)), {})
         both = [name for name in here if name in row.seconds]
         if both:
             factor = geometric_mean(here[name] / row.seconds[name] for name in both)
             there = {name: time * factor for name, time in row.seconds.items()} if anew else row.seconds
             new = here if anew else {name: time / factor for name, time in here.items() if name not in there}
-            seconds = {**there, **new}
-            fields = {**fields, "seconds": {name: float(f"{time:.6g}") for name, time in seconds.items()}}
+            fields = {**fields, "seconds": {**there, **new}}
         rows.append({**fields, "seconds": taken(row.geometry, fields["seconds"])})
-    known = {key({"geometry": to_json(row.geometry), "threads": row.threads}) for row in load()}
-    for content in contents:
-        for row in content["rows"]:
-            if "job" in row and key(row) not in known:
-                known.add(key(row))
-                seconds = {name: float(f"{time:.6g}") for name, time in row["seconds"].items()}
-                rows.append({**row["job"], "seconds": taken(from_json(row["geometry"]), seconds)})
+    for row in (row for content in contents for row in content["rows"] if "job" in row):
+        if key(row) not in known:
+            known.add(key(row))
+            rows.append({**row["job"], "seconds": taken(from_json(row["geometry"]), row["seconds"])})
     added = [
         {**content["conditions"], "rounds": _autotune.ROUNDS, "seconds": _autotune.ROUND_SECONDS}
         for content in contents

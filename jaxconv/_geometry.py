@@ -234,29 +234,21 @@ def _plain(size: Any) -> Any:
     return int(size) if isinstance(size, np.integer) else size
 
 
+BY_AXIS = ("spatial", "kernel", "strides", "padding", "lhs_dilation", "rhs_dilation")  # what has an entry for each
+
+
 def with_axis(geometry: Geometry, place: int, size: int = 1) -> Geometry:
     """The same convolution with one more spatial axis, of one tap, in front of axis `place`. Where arrays have it the
     caller says: the dimension numbers are as they were."""
-
-    def grown(values: tuple, value: Any) -> tuple:
-        return (*values[:place], value, *values[place:])
-
-    g = geometry
-    return dataclasses.replace(
-        g,
-        spatial=grown(g.spatial, size),
-        kernel=grown(g.kernel, 1),
-        strides=grown(g.strides, 1),
-        padding=grown(g.padding, (0, 0)),
-        lhs_dilation=grown(g.lhs_dilation, 1),
-        rhs_dilation=grown(g.rhs_dilation, 1),
-    )
+    new = {"spatial": size, "padding": (0, 0)}
+    values = {name: getattr(geometry, name) for name in BY_AXIS}
+    grown = {name: (*old[:place], new.get(name, 1), *old[place:]) for name, old in values.items()}
+    return dataclasses.replace(geometry, **grown)
 
 
 def without_axis(geometry: Geometry) -> Geometry:
     """The same convolution along all spatial axes but the first. The dimension numbers are as they were."""
-    names = "spatial", "kernel", "strides", "padding", "lhs_dilation", "rhs_dilation"
-    return dataclasses.replace(geometry, **{name: getattr(geometry, name)[1:] for name in names})
+    return dataclasses.replace(geometry, **{name: getattr(geometry, name)[1:] for name in BY_AXIS})
 
 
 def dilated(size: int, dilation: int) -> int:

@@ -98,8 +98,8 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
     Infinities and NaNs in the input: under "strict" they reach the results whose sums they are part of and no others.
     Algorithms of "default" mix neighbouring inputs first: `"winograd2"` makes NaN of infinities, in those same results,
     and `"karatsuba"` may make results anywhere in the image NaN. Of "fast", `"winograd4"` makes all results of a tile
-    of four along each axis NaN, and `"fft"` may make all of an image so. Of weight gradients the last three may make
-    all taps NaN that the input channel, or the output channel, has; and so may `"winograd2"`.
+    of four along each axis NaN, and `"fft"` may make all of an image so. Of weight gradients all four may
+    make all taps NaN that are from the same input channel or to the same output channel.
 
     Functions that were compiled under other settings are compiled anew.
 

@@ -1,5 +1,6 @@
 """Winograd's filtering of weight gradients: convolutions of three positions, or one, along each axis, and many taps."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -134,9 +135,7 @@ def test_what_it_refuses(name):
     groups = changes.get("feature_group_count", 1)
     lhs, rhs = jnp.ones((2, 4, 11, 12)), jnp.ones((6, 4 // groups, 9, 10))
     geometry = geometry_of(lhs, rhs, **{"window_strides": (1, 1), "padding": "VALID", **changes})
-    with pytest.raises(AssertionError, match=reason):
-        message = ALGORITHMS["winograd2"].unsupported(geometry)
-        assert not message, message
+    assert re.search(reason, ALGORITHMS["winograd2"].unsupported(geometry))
 
 
 @pytest.mark.parametrize("matrix", range(3))

@@ -4,11 +4,13 @@ The arrays are kept apart, in a dictionary from their place along each spatial a
 product is one of plain matrices or a plain convolution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Matrix = list[list[float]]
 Place = tuple[int, ...]
@@ -36,6 +38,26 @@ def along(matrix: Matrix, values: dict[Place, jax.Array], axis: int) -> dict[Pla
         for i, row in enumerate(combine(matrix, terms)):
             found[(*place[:axis], i, *place[axis + 1 :])] = row
     return found
+
+
+def transformed(
+    matrix: Matrix, array: jax.Array, ndim: int, axes: Mapping[int, int], step: int, counts: Sequence[int], dtype: Any
+) -> dict[Place, jax.Array]:
+    """The matrix along each spatial axis in `axes`, times windows of the array: every `step`th element from each of the
+    first places on, as many places as the matrix has columns and `counts` (by spatial axis) elements, in `dtype`.
+
+    `axes` tells where in the array each of them is; along the others there is but one place, and all elements.
+    """
+    values = {}
+    for place in product(*(range(len(matrix[0])) if axis in axes else (0,) for axis in range(ndim))):
+        window = array
+        for axis, at in axes.items():
+            stop = place[axis] + (counts[axis] - 1) * step + 1
+            window = lax.slice_in_dim(window, place[axis], stop, step, at)
+        values[place] = window.astype(dtype)
+    for axis in axes:
+        values = along(matrix, values, axis)
+    return values
 
 
 def interleaved(values: dict[Place, jax.Array], ndim: int, axes: Mapping[int, int], count: int) -> jax.Array:

@@ -32,7 +32,7 @@ from .._algorithm import Algorithm
 from .._geometry import Geometry
 from .._summands import Cut, added_up, results
 from .._tiling import ceil_div
-from ._bilinear import along
+from ._bilinear import along, transformed
 from ._toom_cook import TAPS, transforms
 
 CUT = Cut(ahead=True)
@@ -73,19 +73,12 @@ def algorithm(tile: int) -> Algorithm:
         lhs = lax.pad(lhs, jnp.zeros((), lhs.dtype), [*pads, (0, 0, 0)]).reshape(*split, g.batch)
         rhs = lax.pad(rhs, jnp.zeros((), rhs.dtype), [*pads_of_rhs, (0, 0, 0)]).reshape(*split_of_rhs, g.out_channels)
 
-        def transformed(array, matrix):
-            values = {}
-            for place in product(*(range(len(matrix[0])) if axis in fast else (0,) for axis in range(g.ndim))):
-                window = array
-                for axis in fast:
-                    stop = place[axis] + (count[axis] - 1) * tile + 1
-                    window = lax.slice_in_dim(window, place[axis], stop, tile, 1 + 2 * axis)
-                values[place] = window.astype(g.accumulator)
-            for axis in fast:
-                values = along(matrix, values, axis)
+        def of_tiles(matrix, array):
+            axes = {axis: 1 + 2 * axis for axis in fast}
+            values = transformed(matrix, array, g.ndim, axes, tile, count, g.accumulator)
             return {place: value.reshape(-1, value.shape[-1]) for place, value in values.items()}
 
-        left, right = transformed(lhs, of_lhs), transformed(rhs, of_rhs)
+        left, right = of_tiles(of_lhs, lhs), of_tiles(of_rhs, rhs)
         sums = {
             place: lax.dot_general(left[place], right[place], (((0,), (0,)), ((), ())), lax.Precision.HIGHEST)
             for place in left

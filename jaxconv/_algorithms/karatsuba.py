@@ -25,7 +25,7 @@ from .._chunks import Kernel, chunked, part, whole
 from .._geometry import Geometry
 from .._tiling import ceil_div
 from . import _onednn
-from ._bilinear import along, interleaved
+from ._bilinear import along, interleaved, transformed
 
 LEAST_TAPS = 8  # along an axis, for halving to pay
 OF_INPUTS = [[0.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, -1.0, 1.0]]
@@ -85,15 +85,8 @@ def compute(lhs: jax.Array, taps: dict[tuple[int, ...], jax.Array], geometry: Ge
             lhs = lax.slice_in_dim(lhs, 0, max(0, g.spatial[axis] + high), axis=1 + axis)
         pads.append((low, lengths[axis] - low - lhs.shape[1 + axis], 0))
     padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)])
-    values = {}
-    for place in product(*(range(3) if axis in halved else (0,) for axis in range(g.ndim))):
-        window = padded
-        for axis in halved:
-            stop = place[axis] + 2 * (inner.spatial[axis] - 1) + 1
-            window = lax.slice_in_dim(window, place[axis], stop, 2, 1 + axis)
-        values[place] = window.astype(g.accumulator)
-    for axis in halved:
-        values = along(OF_INPUTS, values, axis)
+    axes = {axis: 1 + axis for axis in halved}
+    values = transformed(OF_INPUTS, padded, g.ndim, axes, 2, inner.spatial, g.accumulator)
 
     for place, window in values.items():
         out = _onednn.convolve(window.squeeze(-2), taps[place].squeeze(-2), inner)
@@ -101,7 +94,7 @@ def compute(lhs: jax.Array, taps: dict[tuple[int, ...], jax.Array], geometry: Ge
     for axis in halved:
         values = along(OF_OUTPUTS, values, axis)
 
-    out = interleaved(values, g.ndim, {axis: 1 + axis for axis in halved}, 2)
+    out = interleaved(values, g.ndim, axes, 2)
     return lax.slice(out, (0,) * out.ndim, (g.batch, *g.out_spatial, g.groups, g.out_channels))
 
 

@@ -29,7 +29,7 @@ from .._chunks import Kernel, chunked
 from .._geometry import Geometry
 from .._tiling import ceil_div
 from . import _winograd_weights
-from ._bilinear import along, interleaved
+from ._bilinear import along, interleaved, transformed
 from ._toom_cook import TAPS, transforms
 
 
@@ -82,16 +82,8 @@ def kernel(outputs: int) -> Kernel:
             split += [rows, spread]
         padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [*pads, (0, 0, 0), (0, 0, 0)])
         padded = padded.reshape(*split, g.groups, g.in_channels)
-
-        values = {}
-        for place in product(*(range(inputs) if axis in fast else (0,) for axis in range(g.ndim))):
-            window = padded
-            for axis in fast:
-                stop = place[axis] + (count[axis] - 1) * outputs + 1
-                window = lax.slice_in_dim(window, place[axis], stop, outputs, 1 + 2 * axis)
-            values[place] = window.astype(g.accumulator)
-        for axis in fast:
-            values = along(of_inputs, values, axis)
+        rows_of_tiles = {axis: 1 + 2 * axis for axis in fast}
+        values = transformed(of_inputs, padded, g.ndim, rows_of_tiles, outputs, count, g.accumulator)
 
         grid = values[(0,) * g.ndim].shape[:-2]
         for place, tile in values.items():
@@ -104,7 +96,7 @@ def kernel(outputs: int) -> Kernel:
             values = along(evaluate, values, axis)
 
         # The outputs of a tile go between its row and its place within the dilation.
-        out = interleaved(values, g.ndim, {axis: 1 + 2 * axis for axis in fast}, outputs)
+        out = interleaved(values, g.ndim, rows_of_tiles, outputs)
         shape = [g.batch]
         for axis in range(g.ndim):
             spread = g.rhs_dilation[axis] if axis in fast else 1
