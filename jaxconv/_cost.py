@@ -1,14 +1,14 @@
 """How long each algorithm takes on a CPU, predicted from the geometry alone.
 
 For each algorithm, and apart for kinds of convolution (with groups, with few output positions as weight gradients have
-them, in one dimension, of one tap, channels first, of each type),
+them, in one dimension, of one tap, channels first),
 
-    log seconds = sum over features of  weight[feature] * feature(geometry)
+    log seconds = sum over features of  (weight of kind[feature] + weight of type[feature]) * feature(geometry)
 
-which is a product of powers of the sizes, with other exponents above a knee where vectors or tiles are full. The
-weights in `_cost.json` were fitted to committed measurements by `benchmarks/fit_cost.py`, which says how well they do
-on layers they were not fitted to. Types, and algorithms, that were not measured have no prediction; bfloat16 goes by
-float32 where there is too little of it.
+which is a product of powers of the sizes, with other exponents above a knee where vectors or tiles are full. Kinds are
+measured in float32, whose own weights are zero; those of a type say what is different about it in all kinds. The
+weights in `_cost.json` were fitted to committed measurements by `python -m benchmarks.cost`, which says how well they
+do on layers they were not fitted to. Types, and algorithms, that were not measured have no prediction.
 """
 
 import json
@@ -21,10 +21,14 @@ from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
 from ._machine import cores
 
+COMMON = "float32"  # the type that all kinds are measured in
+# Types that go by another one. Of whole numbers lax's convolution and ours are loops over elements of any size.
+GOES_BY = {"complex128": "complex64", "float16 to float32": "bfloat16 to float32"}
+
 
 @cache
 def model() -> dict[str, Any]:
-    """ "margin", and "fits": algorithm -> kind -> "cells", and "weights" by feature.
+    """ "margin", and "fits": algorithm -> kind -> "cells", and "weights" by feature; -> type -> "weights".
 
     In `_cost.json` the fits are rows, and their weights in the order of its "features".
     """
@@ -32,7 +36,7 @@ def model() -> dict[str, Any]:
     fits: dict[str, Any] = {}
     for row in content["fits"]:
         weights = dict(zip(content["features"], row["weights"], strict=True))
-        fits.setdefault(row["algorithm"], {})[row["kind"]] = {"cells": row["cells"], "weights": weights}
+        fits.setdefault(row["algorithm"], {})[row["kind"]] = {**row, "weights": weights}
     return {"margin": content["margin"], "fits": fits}
 
 
@@ -101,7 +105,6 @@ def kind(geometry: Geometry) -> str:
         "few positions" if g.few_positions else "many positions",
         "one axis" if g.ndim == 1 else "",
         "one tap" if g.groups == 1 and prod(g.kernel) == 1 else "",
-        "" if g.dtype == "float32" else g.dtype,
         "turned" if g.groups == 1 and not g.few_positions and not g.out_layout.is_canonical else "",
     ]
     return ", ".join(filter(None, words))
@@ -113,22 +116,27 @@ def cell(geometry: Geometry) -> str:
     return f"{g.ndim} axes" + (", dilated lhs" if max(g.lhs_dilation, default=1) > 1 else "")
 
 
+def types(geometry: Geometry) -> str:
+    """Of the operands, and of the result where that is another; or those that have the same weights."""
+    own = " to ".join(dict.fromkeys((geometry.dtype, geometry.out_dtype)))
+    return GOES_BY.get(own, own)
+
+
 def predict(name: str, geometry: Geometry) -> float | None:
     """Seconds, or None where nothing like it was measured."""
-    if geometry.out_dtype != geometry.dtype:
-        return None
     return evaluate(model()["fits"].get(name, {}), name, geometry, cores())
 
 
 def evaluate(fits: dict[str, Any], name: str, geometry: Geometry, threads: int) -> float | None:
-    """Seconds by the weights of its kind, given those of all kinds; or None outside of the cells that they are for.
-
-    Where bfloat16 was not measured it goes by float32: which algorithm is the fastest is mostly the same.
-    """
-    own = kind(geometry)
-    standing_in = [own.replace(", bfloat16", "")] if geometry.dtype == "bfloat16" else []
-    found = (fits[each] for each in (own, *standing_in) if each in fits and cell(geometry) in fits[each]["cells"])
-    if not (fit := next(found, None)):
+    """Seconds by the weights of its kind and type, or None where there are none, or not for such a cell."""
+    of_kind, own = fits.get(kind(geometry)), types(geometry)
+    if of_kind is None or cell(geometry) not in of_kind["cells"] or (own != COMMON and own not in fits):
         return None
     values = features(name, geometry, threads)
-    return exp(sum(weight * values[feature] for feature, weight in fit["weights"].items()))
+    of_type = total(fits[own]["weights"], values) if own != COMMON else 0.0
+    return exp(total(of_kind["weights"], values) + of_type)
+
+
+def total(weights: dict[str, float], values: dict[str, float]) -> float:
+    """The sum over those features that have weights."""
+    return sum(weight * values[feature] for feature, weight in weights.items())

@@ -27,14 +27,14 @@ class Cut(NamedTuple):
     Attributes:
       along: what of, the first first: channels, and rows of taps along the first axis.
       max_channels, max_rows: the most that a part has.
-      cache_bytes: what a part needs, results aside, where there are parts that small.
+      cached: whether a part is small enough to stay in the cache. The largest such part is taken, if there is one.
       ahead: whether each part is read while the one before is computed, for what the compiler fuses with reading.
     """
 
     along: tuple[str, ...] = ("channels", "rows")
     max_channels: int | None = None
     max_rows: int | None = None
-    cache_bytes: int | None = None
+    cached: Callable[[Geometry], bool] | None = None
     ahead: bool = False
 
 
@@ -79,13 +79,11 @@ def divisors(size: int) -> list[int]:
 def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, cut: Cut = CUT) -> Geometry | None:
     """The largest part of the sum that fits under the bound, and in the cache if one does; None if none fits."""
 
-    def largest(bound: int) -> Geometry | None:
-        return next((some for some in divisions(geometry, cut) if workspace(some) <= bound), None)
+    def fitting() -> Iterator[Geometry]:
+        return (some for some in divisions(geometry, cut) if workspace(some) <= max_bytes)
 
-    if cut.cache_bytes is None:
-        return largest(max_bytes)
-    cached = cut.cache_bytes + results(geometry) * geometry.accumulator.itemsize
-    return largest(min(max_bytes, cached)) or largest(max_bytes)
+    cached = filter(cut.cached, fitting()) if cut.cached else iter(())
+    return next(cached, None) or next(fitting(), None)
 
 
 def results(geometry: Geometry) -> int:

@@ -50,6 +50,7 @@ def types_as_before():
         ("convnext-t", 4.46e9),
         ("vgg16", 15.35e9),
         ("c3d", 38.5e9),
+        ("alexnet", 0.666e9),
     ],
 )
 def test_networks_have_the_published_multiply_adds(name, published):

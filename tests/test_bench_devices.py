@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from benchmarks import fit_cost
+from benchmarks.cost import rows
 from benchmarks.models import __main__ as models
 from jaxconv.__main__ import main
 from jaxconv._bench import by_torch, device, process, worker
@@ -171,4 +171,4 @@ def test_times_of_other_devices_do_not_reach_the_cost_model(tmp_path):
     for content in ({"environment": conditions, "rows": []}, {"conditions": conditions, "convolutions": []}):
         path.write_text(json.dumps(content))
         with pytest.raises(SystemExit, match="was measured on cuda: the model is of CPUs"):
-            fit_cost.condense([path])
+            rows.condense([path])

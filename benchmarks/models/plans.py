@@ -2,9 +2,9 @@
 
     python -m benchmarks.models.plans FOLDER [--model NAME] [--batch N]
 
-from the root of the repository, writes FOLDER/NAME.json, which `benchmarks/fit_cost.py` takes. Images are half as large
-again along each side as those of `python -m benchmarks.models`, and the batch is another, so that no convolution is one
-of those that the cost model is then shown to do well on.
+from the root of the repository, writes FOLDER/NAME.json, which `python -m benchmarks.cost` takes. Images are half as
+large again along each side as those of `python -m benchmarks.models`, and the batch is another, so that no convolution
+is one of those that the cost model is then shown to do well on.
 """
 
 import argparse

@@ -38,7 +38,7 @@ from . import _onednn
 BLOCK = 64  # output channels of a block of taps
 LEAST_BLOCK = 16  # where there are no more than those of one
 MAX_CHANNELS = 8  # of parts of a sum: with fewer rows of taps and more channels, or the other way round, slower
-CACHED_BYTES = 14 * 2**20  # what such a part needs: half of that is slower
+CACHED_BYTES = 2 * 2**20  # of rhs in such a part, which each row of results goes through: more is up to twice as slow
 
 
 def prepare(rhs: jax.Array, letters: str, geometry: Geometry) -> tuple[jax.Array, bool]:
@@ -157,7 +157,13 @@ def refuses_groups(geometry: Geometry) -> str:
     return _onednn.refuses(of_a_channel(geometry))
 
 
-BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cache_bytes=CACHED_BYTES)
+def cached(geometry: Geometry) -> bool:
+    """Whether its rhs stays in the cache."""
+    g = geometry
+    return prod(g.kernel) * g.in_channels * g.groups * g.out_channels * jnp.dtype(g.dtype).itemsize <= CACHED_BYTES
+
+
+BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cached=cached)
 DENSE = either(
     lambda geometry: geometry.ndim == _onednn.MAX_RANK,
     yes=added_up(compute_planes, workspace_of_parts, refuses_planes, BY_ROWS._replace(max_rows=1)),

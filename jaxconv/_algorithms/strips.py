@@ -123,4 +123,9 @@ def refuses(geometry: Geometry) -> str:
     return ""
 
 
-ALGORITHM = added_up(compute, workspace, refuses, Cut(cache_bytes=CACHED_BYTES))._replace(ends_in_xla=True)
+def cached(geometry: Geometry) -> bool:
+    """Whether its copies stay in the cache."""
+    return workspace(geometry) - results(geometry) * geometry.accumulator.itemsize <= CACHED_BYTES
+
+
+ALGORITHM = added_up(compute, workspace, refuses, Cut(cached=cached))._replace(ends_in_xla=True)

@@ -1,11 +1,12 @@
-"""Measure the convolutions of training.json, a new algorithm or all, or new ones, for `fit_cost.py` to fit to.
+"""Measure the convolutions of training.json, a new algorithm or all, or new ones, for the cost model to be fitted to.
 
-    python benchmarks/measure_new.py OUT [--threads N]       again after an interruption: it goes on where it was
-    python benchmarks/measure_new.py OUT --suite NAME ...    the convolutions of a suite as well, for images of --batch
-    python benchmarks/measure_new.py OUT ... --merge         puts its times into training.json
-    python benchmarks/measure_new.py OUT ... --anew ...      the same with all convolutions, for times of one machine
-    python benchmarks/measure_new.py OUT --doubtful ...      what is far from a fit to them, once more: other work makes
-                                                             times longer, so the lesser counts
+    python -m benchmarks.cost.measure OUT [--threads N]     again after an interruption: it goes on where it was
+    python -m benchmarks.cost.measure OUT --suite NAME ...  the convolutions of a suite as well, of a --batch, --dtype,
+                                                            --layout, and forward alone with a --result of another type
+    python -m benchmarks.cost.measure OUT ... --merge       puts its times into training.json
+    python -m benchmarks.cost.measure OUT ... --anew ...    the same with all convolutions, for times of one machine
+    python -m benchmarks.cost.measure OUT --doubtful ...    what is far from a fit to them, once more: other work makes
+                                                            times longer, so the lesser counts
 
 Whatever the machine: beside the algorithms that training.json has no times of, it measures, in turns within one
 process, lax's and those that are near the best. Machines differ by a factor that depends on the convolution. It is what
@@ -25,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from fit_cost import TRAINING, Row, fit, load, predicted, row_of
 from rich.progress import track
 
 from jaxconv import ALGORITHMS, _autotune
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._bench.job import DIRECTIONS, Job
+from jaxconv._bench.layer import LAYOUTS
 from jaxconv._bench.suites import FIXED, SUITES, suite
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
@@ -38,6 +39,9 @@ from jaxconv._geometry_json import from_json, to_json
 from jaxconv._machine import conditions, cores
 from jaxconv._select import refusal
 from jaxconv._settings import Settings
+
+from .fit import fit, predicted
+from .rows import TRAINING, Row, load, row_of, wide_as
 
 FAR = 2.0  # times the best: not measured
 FAR_ANEW = 3.0  # the same where the times are of another machine
@@ -54,13 +58,14 @@ def wanted(geometry: Geometry, seconds: dict[str, float], far: float) -> list[st
     return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
 
 
-def of_suite(name: str, batch: int) -> list[dict[str, Any]]:
-    """The convolutions of a suite, float32 with channels last, in all directions, without times."""
+def of_suite(name: str, batch: int, dtype: str, layout: str, result: str | None) -> list[dict[str, Any]]:
+    """The convolutions of a suite in all directions, without times."""
     named = None if name in FIXED else batch
+    more = {"threads": cores(), "seconds": {}, **({"result": result} if result else {})}
     return [
-        {**Job(name, named, label, layer, direction, "float32", "NHWC").to_json(), "threads": cores(), "seconds": {}}
+        {**Job(name, named, label, layer, direction, dtype, layout).to_json(), **more}
         for label, layer in suite(name, batch).items()
-        for direction in DIRECTIONS
+        for direction in (DIRECTIONS[:1] if result else DIRECTIONS)  # gradients have operands of the wider type
     ]
 
 
@@ -80,7 +85,8 @@ def measure(out: Path, anew: bool, more: list[dict[str, Any]]) -> None:
             names = _autotune.candidates(row.geometry, SETTINGS)
         if row.seconds.keys() >= {*names} and not anew:  # nothing new takes this one
             continue
-        medians, _ = _autotune.measured(row.geometry, names, SETTINGS)
+        with wide_as(row.geometry.dtype):
+            medians, _ = _autotune.measured(row.geometry, names, SETTINGS)
         rows[key(fields)] = {**fields, "seconds": medians}
         if len(rows) % SAVED_EVERY == 0:
             jax.clear_caches()  # nobody will run these programs again
@@ -89,15 +95,17 @@ def measure(out: Path, anew: bool, more: list[dict[str, Any]]) -> None:
 
 
 def measure_doubtful(out: Path) -> None:
-    """Once more what `out` has, where a time is far from a fit to its rows, which would go by other work beside it."""
+    """Once more what `out` has, where a time is far from a fit to its rows and those of training.json: other work beside
+    it may be why."""
     rows = _so_far(out)
     found = [Row("", "", "", "", from_json(row["geometry"]), row["threads"], row["seconds"]) for row in rows.values()]
-    fits = fit(found)
+    fits = fit([*load(), *found])
     for name, row in track([*zip(rows, found, strict=True)], description=f"{cores()} threads"):
         guesses = {each: predicted(fits, each, row) for each in row.seconds}
         off = [abs(log(row.seconds[each] / guess)) for each, guess in guesses.items() if guess]
         if max(off, default=0.0) > log(DOUBTFUL):
-            medians, _ = _autotune.measured(row.geometry, [*row.seconds], SETTINGS)
+            with wide_as(row.geometry.dtype):
+                medians, _ = _autotune.measured(row.geometry, [*row.seconds], SETTINGS)
             rows[name]["seconds"] = {each: min(time, row.seconds[each]) for each, time in medians.items()}
     _save(out, rows)
 
@@ -164,6 +172,9 @@ def main() -> None:
     parser.add_argument("--doubtful", action="store_true", help="once more what looks wrong")
     parser.add_argument("--suite", action="append", default=[], choices=[*SUITES], help="convolutions to add")
     parser.add_argument("--batch", type=int, default=8, help="images in these (default 8)")
+    parser.add_argument("--dtype", default="float32", help="of their operands (default float32)")
+    parser.add_argument("--layout", default="NHWC", choices=LAYOUTS, help="of their arrays (default NHWC)")
+    parser.add_argument("--result", metavar="DTYPE", help="their preferred_element_type (default none)")
     parser.add_argument("--merge", action="store_true", help="measure nothing")
     options = parser.parse_args()
     if options.threads is not None:
@@ -175,7 +186,8 @@ def main() -> None:
     elif options.doubtful:
         measure_doubtful(options.out[0])
     else:
-        measure(options.out[0], options.anew, [row for name in options.suite for row in of_suite(name, options.batch)])
+        how = options.batch, options.dtype, options.layout, options.result
+        measure(options.out[0], options.anew, [row for name in options.suite for row in of_suite(name, *how)])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,37 @@
+"""Fit the cost model, `jaxconv/_cost.json`, to measurements, and say how well it does on layers it was not fitted to.
+
+python -m benchmarks.cost                  fit to training.json, judge, write _cost.json and cost.md
+python -m benchmarks.cost results.json ... first condense results of `python -m jaxconv bench`, and plans as
+                                           `python -m benchmarks.models.plans` makes them, to training.json;
+                                           `python -m benchmarks.cost.measure` adds what is new to it
+"""
+
+import argparse
+from pathlib import Path
+
+from jaxconv._files import write_atomically
+
+from .fit import fit, write_model
+from .judge import report
+from .rows import TRAINING, condense, load
+
+REPORT = TRAINING.with_name("cost.md")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="*", type=Path, help="of `python -m jaxconv bench`, to condense first")
+    parser.add_argument("--margin", type=float, default=1.15)
+    arguments = parser.parse_args()
+    if arguments.results:
+        condense(arguments.results)
+    rows = load()
+    text = report(rows, arguments.margin)
+    print(text)
+    write_model(fit(rows), arguments.margin)
+    write_atomically(REPORT, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The measurements that the cost model is fitted to: training.json."""
+
+import json
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxconv import _geometry_json
+from jaxconv._bench import by_jax
+from jaxconv._bench.figures import OTHERS, median, with_xla
+from jaxconv._bench.job import Job
+from jaxconv._collect import convolutions, role
+from jaxconv._files import write_atomically
+from jaxconv._geometry import Geometry
+
+TRAINING = Path(__file__).parents[1] / "training.json"
+
+
+class Row(NamedTuple):
+    """One convolution: the suite and name of the layer, direction, layout, geometry, threads, seconds by algorithm."""
+
+    suite: str
+    name: str
+    direction: str
+    layout: str
+    geometry: Geometry
+    threads: int
+    seconds: dict[str, float]
+
+
+def condense(paths: Iterable[Path]) -> None:
+    """Medians of all rows that have lax's, in the order of the files; the first measurement of a layer counts, and of a
+    convolution in plans."""
+    rows, conditions = {}, []
+    for path in paths:
+        content = json.loads(path.read_text())
+        platform = content.get("environment", content.get("conditions", {})).get("platform", "cpu")
+        if platform != "cpu":
+            raise SystemExit(f"{path} was measured on {platform}: the model is of CPUs, and chooses for them alone")
+        if "convolutions" in content:
+            conditions.append(content["conditions"])
+            for each in content["convolutions"]:
+                row = {"suite": f"{path.stem}, training step", "geometry": each["geometry"]}
+                row |= {"threads": content["conditions"]["threads"], "seconds": each["seconds"]}
+                rows.setdefault(json.dumps(each["geometry"]), row)
+            continue
+        conditions.append({**content["environment"], **content["settings"]})
+        for row in map(with_xla, content["rows"]):
+            seconds = {name: time for name in row["backends"] if name not in OTHERS and (time := median(row, name))}
+            if "xla" in seconds:
+                job = Job.from_json(row).to_json()
+                job["threads"] = content["environment"]["cores"]
+                rows.setdefault(json.dumps(job), {**job, "seconds": seconds})
+    lines = ",\n".join(json.dumps(row) for row in rows.values())
+    write_atomically(TRAINING, f'{{"conditions": {json.dumps(conditions)},\n"rows": [\n{lines}\n]}}\n')
+
+
+def load() -> list[Row]:
+    """The rows of training.json."""
+    return [row_of(fields) for fields in json.loads(TRAINING.read_text())["rows"]]
+
+
+def row_of(fields: dict[str, Any]) -> Row:
+    """As training.json has it: a job of the benchmark, or a geometry of a plan."""
+    if "geometry" in fields:
+        geometry = _geometry_json.from_json(fields["geometry"])
+        layout = "NHWC" if geometry.lhs_layout.is_canonical else "other"
+        layer = fields["suite"], arrays(geometry), role(geometry), layout
+    else:
+        job = Job.from_json(fields)
+        with wide_as(job.dtype):
+            f, structs = by_jax.function(job)
+            [found] = convolutions(f, *structs)
+        geometry = replace(found.geometry, preferred_element_type=fields.get("result"))
+        layer = job.suite, job.name, job.direction, job.layout
+    return Row(*layer, geometry, fields["threads"], fields["seconds"])
+
+
+def wide_as(dtype: str) -> AbstractContextManager:
+    """JAX with the types of 64 bits where that is one of them, or parts are."""
+    return jax.enable_x64(dtype in ("float64", "int64", "uint64", "complex128"))
+
+
+def arrays(geometry: Geometry) -> str:
+    """The name of a layer in a plan: how large its input, kernel and output are, which in all its directions are the
+    same three."""
+    layouts = geometry.lhs_layout, geometry.rhs_layout, geometry.out_layout
+    return ", ".join(map(str, sorted(prod(layout.shape) for layout in layouts)))
