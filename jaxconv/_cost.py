@@ -22,7 +22,7 @@ from ._geometry import Geometry
 from ._machine import cores
 
 COMMON = "float32"  # the type that all kinds are measured in
-# Types that go by another one. Of whole numbers lax's convolution and ours are loops over elements of any size.
+# Types that go by another one.
 GOES_BY = {"complex128": "complex64", "float16 to float32": "bfloat16 to float32"}
 
 

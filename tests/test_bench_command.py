@@ -153,7 +153,7 @@ def test_other_conditions(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--suite", "alexnet"], "there is no suite 'alexnet'; there are core, kinds, resnet50"),
+        (["--suite", "lenet"], "there is no suite 'lenet'; there are core, kinds, resnet50"),
         (["--layer", "no such"], "no layer has 'no such' in its name; core has notebook, ResNet-50 conv1"),
         (["--report-only", "--out", "/nowhere/at/all.json"], "run without --report-only first"),
         (["--algorithm", "magic"], "invalid choice: 'magic'"),

@@ -116,7 +116,7 @@ def test_the_extra_brings_what_they_need():
         (["tune"], "jaxconv tune: no problem is given"),
         (["explain", "conv 1x2x3x4 1x1x4x2 stride=no"], "jaxconv explain: 'stride=no' in"),
         (["tune", "core/AlexNet"], "jaxconv tune: 'core/AlexNet': no layer of core has"),
-        (["explain", "--suite", "alexnet"], "jaxconv explain: 'alexnet/' is neither conv nor a suite"),
+        (["explain", "--suite", "lenet"], "jaxconv explain: 'lenet/' is neither conv nor a suite"),
         (["explain", TEXT, "--layer", "3b"], "jaxconv explain: --layer is of no --suite"),
         (["explain", TEXT, "--direction", "backward"], "jaxconv explain: argument --direction: invalid choice"),
         (["explain", TEXT, "--accuracy", "good"], "argument --accuracy: invalid choice: 'good'"),

@@ -150,7 +150,7 @@ WRONG = {
     "conv 1x2x3x4 1x1x4x2 pad=-9": "",
     # Layers.
     "": "'' is neither conv nor a suite",
-    "alexnet": ", resnet50, ",
+    "lenet": ", resnet50, ",
     "Conv 1x2x3x4 1x1x4x2": "is neither conv nor a suite; a convolution is",
     "core/AlexNet": "no layer of core has 'AlexNet' in its name; there are notebook, ",
     "core stride=2": "'stride' in 'core stride=2' is no key here; there are batch, dtype, layout",

@@ -95,8 +95,7 @@ def measure(out: Path, anew: bool, more: list[dict[str, Any]]) -> None:
 
 
 def measure_doubtful(out: Path) -> None:
-    """Once more what `out` has, where a time is far from a fit to its rows and those of training.json: other work beside
-    it may be why."""
+    """Once more what `out` has, where a time is far from a fit to it and training.json: other work may be why."""
     rows = _so_far(out)
     found = [Row("", "", "", "", from_json(row["geometry"]), row["threads"], row["seconds"]) for row in rows.values()]
     fits = fit([*load(), *found])
