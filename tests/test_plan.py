@@ -274,13 +274,13 @@ def test_it_ends_when_its_time_is_over(monkeypatch):
 
 def test_it_begins_with_what_takes_longest(monkeypatch):
     def program(small, large, rhs):
-        return conv(small, rhs).sum() + conv(large, rhs).sum() + conv(small.astype("int8"), rhs.astype("int8")).sum()
+        return conv(small, rhs).sum() + conv(large, rhs).sum() + conv(small.astype("uint8"), rhs.astype("uint8")).sum()
 
     order = []
     monkeypatch.setattr(_autotune, "tune", lambda geometry, settings: order.append(geometry))
     operands = [jax.ShapeDtypeStruct((images, 3, 32, 32), "float32") for images in (1, 64)]
     jaxconv.autotune(program, *operands, jax.ShapeDtypeStruct((16, 3, 3, 3), "float32"), progress=False)
-    assert [(geometry.batch, geometry.dtype) for geometry in order] == [(1, "int8"), (64, "float32"), (1, "float32")]
+    assert [(geometry.batch, geometry.dtype) for geometry in order] == [(1, "uint8"), (64, "float32"), (1, "float32")]
 
 
 def test_the_bar_is_shown_where_it_is_wanted(monkeypatch, capsys):
