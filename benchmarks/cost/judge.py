@@ -62,8 +62,8 @@ def by_suite(row: Row) -> str:
 
 
 def by_type(row: Row) -> str:
-    """The part that has weights of its own, beside those of kinds; and the layout."""
-    return _cost.types(row.geometry) + ("" if row.layout == "NHWC" else ", channels first")
+    """The part that has weights of its own, beside those of kinds; and whether channels are last."""
+    return _cost.types(row.geometry) + ("" if row.layout == "NHWC" else ", other layouts")
 
 
 def report(rows: list[Row], margin: float) -> str:

@@ -15,7 +15,7 @@ from jaxconv._bench import by_jax
 from jaxconv._bench.figures import OTHERS, median, with_xla
 from jaxconv._bench.job import Job
 from jaxconv._collect import convolutions, role
-from jaxconv._files import write_atomically
+from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 
 TRAINING = Path(__file__).parents[1] / "training.json"
@@ -56,8 +56,7 @@ def condense(paths: Iterable[Path]) -> None:
                 job = Job.from_json(row).to_json()
                 job["threads"] = content["environment"]["cores"]
                 rows.setdefault(json.dumps(job), {**job, "seconds": seconds})
-    lines = ",\n".join(json.dumps(row) for row in rows.values())
-    write_atomically(TRAINING, f'{{"conditions": {json.dumps(conditions)},\n"rows": [\n{lines}\n]}}\n')
+    write_rows(TRAINING, {"conditions": conditions}, "rows", rows.values())
 
 
 def load() -> list[Row]:

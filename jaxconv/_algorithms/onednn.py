@@ -159,8 +159,7 @@ def refuses_groups(geometry: Geometry) -> str:
 
 def cached(geometry: Geometry) -> bool:
     """Whether its rhs stays in the cache."""
-    g = geometry
-    return prod(g.kernel) * g.in_channels * g.groups * g.out_channels * jnp.dtype(g.dtype).itemsize <= CACHED_BYTES
+    return prod(geometry.rhs_layout.shape) * jnp.dtype(geometry.dtype).itemsize <= CACHED_BYTES
 
 
 BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cached=cached)
