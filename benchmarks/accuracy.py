@@ -22,7 +22,7 @@ import jaxconv
 from jaxconv._accuracy import ERROR_FACTOR, NORMWISE, error_bound, largest
 from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench.environment import environment
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv.testing import Problem, oracle
 
 # Name: lhs, rhs, in how many groups, and what is not stride 1 and padding "SAME". With as many groups as channels each

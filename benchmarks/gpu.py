@@ -1,6 +1,8 @@
 """What each algorithm takes on a GPU: layers of each kind, and others of the core suite, in three directions.
 
-    python benchmarks/gpu.py OUT [--seconds 600] [--images 4] [--layer NAME ...]
+    python benchmarks/gpu.py OUT [--seconds 600] [--images 4] [--suite NAME ...] [--layer PART ...] [--direction ...]
+
+Suites: "kinds", "core", and "nearby", layers between those that cuDNN was found to be slow at and the usual ones.
 
 One process: on a GPU backends do not spoil each other's threads. The programs of a convolution are compiled side by
 side, and then take turns; a time is that of calls in a row, the last of which is waited for, so that what it costs to
@@ -24,23 +26,40 @@ from jaxconv import conv_general_dilated
 from jaxconv._autotune import candidates
 from jaxconv._bench.by_jax import function
 from jaxconv._bench.job import DIRECTIONS, Job
+from jaxconv._bench.layer import Layer
 from jaxconv._bench.suites import CORE, KINDS
 from jaxconv._collect import convolutions
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 from jaxconv._machine import conditions
 from jaxconv._measure import clocked, workspace_bytes
+from jaxconv._parameters import to_params
 from jaxconv._sampled import random_operands, sampled_error
 from jaxconv._settings import Settings
 
 SETTINGS = Settings("fast")
 ROUNDS, ROUND_SECONDS, MOST_CALLS = 3, 0.008, 60
 HOPELESS = 6.0  # times the fastest first call: timed no further
+NEARBY = {
+    **{
+        f"depthwise {taps}x{taps}": Layer(4, 64, (64, 64), 64, taps, padding=taps // 2, groups=64)
+        for taps in (13, 21, 9, 17, 25, 5)
+    },
+    "depthwise 13x13, 28x28": Layer(8, 256, (28, 28), 256, 13, padding=6, groups=256),
+    "depthwise 7x7, 14x14": Layer(8, 384, (14, 14), 384, 7, padding=3, groups=384),
+    "1-D, 2 taps": Layer(8, 64, (4096,), 128, 2),
+    "1-D, 2 taps, dilated 64": Layer(8, 64, (4096,), 128, 2, dilation=64),
+    "1-D, 3 taps": Layer(8, 128, (4096,), 128, 3, padding=1),
+    "1-D, 3 taps, dilated 3": Layer(8, 128, (4096,), 128, 3, padding=3, dilation=3),
+    "1-D, 11 taps, dilated 5": Layer(2, 32, (16384,), 32, 11, padding=25, dilation=5),
+    "dilated 8": Layer(4, 64, (64, 64), 64, 3, padding=8, dilation=8),
+}
+LAYERS = {"kinds": KINDS, "core": CORE, "nearby": NEARBY}
 
 
 def compiled(name: str, geometry: Geometry, operands: Any) -> Any:
     """The program, or what went wrong, in words."""
-    arguments = {**geometry.to_params(), "algorithm": name, "accuracy": SETTINGS.accuracy}
+    arguments = {**to_params(geometry), "algorithm": name, "accuracy": SETTINGS.accuracy}
     try:
         return jax.jit(partial(conv_general_dilated, **arguments)).lower(*operands).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -84,16 +103,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=600.0, help="after which nothing more is begun (%(default)g)")
     parser.add_argument("--images", type=int, default=4, help="times as many images as in the suite (%(default)s)")
-    parser.add_argument("--layer", action="append", choices=list(CORE | KINDS), help="default all, each kind first")
+    parser.add_argument("--suite", action="append", choices=LAYERS, help="default kinds and core")
+    parser.add_argument("--layer", action="append", metavar="PART", help="only those with this in their names")
+    parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all")
     options = parser.parse_args()
-    rows, deadline = [], time.monotonic() + options.seconds
-    layers = {name: (KINDS | CORE)[name] for name in options.layer or KINDS | CORE}
+    rows, deadline, layers = [], time.monotonic() + options.seconds, {}
+    for suite in options.suite or ("kinds", "core"):
+        for name, layer in LAYERS[suite].items():
+            if any(part in name for part in options.layer or [""]):
+                layers.setdefault(name, (suite, layer))
+    directions = options.direction or DIRECTIONS
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for (name, layer), dtype, direction in product(layers.items(), ("float32", "bfloat16"), DIRECTIONS):
+        for (name, (suite, layer)), dtype, direction in product(layers.items(), ("float32", "bfloat16"), directions):
             if time.monotonic() > deadline:
                 break
             layer = layer._replace(images=layer.images * options.images)
-            job = Job("kinds" if name in KINDS else "core", None, name, layer, direction, dtype, "NHWC")
+            job = Job(suite, None, name, layer, direction, dtype, "NHWC")
             f, structs = function(job)
             [found] = convolutions(f, *structs)
             rows.append({**job.to_json(), **measured(found.geometry, pool)})

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from jaxconv._algorithms import im2col
 from jaxconv._bench.environment import environment
-from jaxconv._geometry import geometry_of
 from jaxconv._measure import measure
+from jaxconv._parameters import geometry_of
 
 # lhs, rhs, padding, layout: a convolution of ResNet-50, its weight gradient, the input layer of a photograph filter.
 LAYERS = {

@@ -18,6 +18,7 @@ from ._conv import conv_general_dilated
 from ._geometry import Geometry
 from ._machine import conditions, platform
 from ._measure import clocked
+from ._parameters import to_params
 from ._plan import Plan, Tuned
 from ._sampled import random_operands, sampled_error
 from ._select import predictions, refusal, xla_lacks
@@ -133,7 +134,7 @@ def measured(geometry: Geometry, names: list[str], settings: Settings) -> tuple[
     on_device = jax.device_put((lhs, rhs))
     calls, errors, first = {}, {}, {}
     for name in names:
-        arguments = {**geometry.to_params(), "algorithm": name, "max_workspace_bytes": settings.bound(platform())}
+        arguments = {**to_params(geometry), "algorithm": name, "max_workspace_bytes": settings.bound(platform())}
         compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
         out = jax.block_until_ready(compiled(*on_device))
         errors[name] = sampled_error(out, lhs, rhs, geometry)

@@ -7,6 +7,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 
 from ._geometry import Geometry
+from ._parameters import from_params
 from ._primitive import conv_p
 from ._rewrite import trace
 from ._settings import Request
@@ -40,7 +41,7 @@ def _walk(jaxpr: Any, times: int) -> Iterator[Found]:
             lhs, rhs = (var.aval for var in equation.invars)
             params = dict(equation.params)
             request = params.pop("request", None)
-            geometry = Geometry.from_params(lhs, rhs, params)
+            geometry = from_params(lhs, rhs, params)
             yield Found(geometry, request, times, role(geometry))
         more = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for inner in jaxprs_in_params(equation.params):

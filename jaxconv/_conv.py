@@ -10,7 +10,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
-from ._geometry import check_operands
+from ._parameters import check_operands
 from ._primitive import PARAMETERS, ours
 from ._rewrite import rewrite
 from ._select import check_request

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ._algorithms import im2col
 from ._conv import conv_general_dilated
 from ._functions.axes import Padding, pairs, per_axis
-from ._geometry import geometry_of
+from ._parameters import geometry_of
 
 LAYOUT = ("NCHW", "HWIO", "NCHW")
 

@@ -1,7 +1,7 @@
 """How long each algorithm takes on a CPU, predicted from the geometry alone.
 
 For each algorithm, and apart for kinds of convolution (with groups, with few output positions as weight gradients have
-them, in one dimension, of one tap, channels first),
+them, in one dimension, of one tap, with dilated inputs, channels first),
 
     log seconds = sum over features of  (weight of kind[feature] + weight of type[feature]) * feature(geometry)
 
@@ -105,6 +105,7 @@ def kind(geometry: Geometry) -> str:
         "few positions" if g.few_positions else "many positions",
         "one axis" if g.ndim == 1 else "",
         "one tap" if g.groups == 1 and prod(g.kernel) == 1 else "",
+        "dilated lhs" if max(g.lhs_dilation, default=1) > 1 else "",
         "turned" if g.groups == 1 and not g.few_positions and not g.out_layout.is_canonical else "",
     ]
     return ", ".join(filter(None, words))
@@ -112,8 +113,7 @@ def kind(geometry: Geometry) -> str:
 
 def cell(geometry: Geometry) -> str:
     """What must have been measured for a prediction to hold, and cannot be extrapolated to."""
-    g = geometry
-    return f"{g.ndim} axes" + (", dilated lhs" if max(g.lhs_dilation, default=1) > 1 else "")
+    return f"{geometry.ndim} axes"
 
 
 def types(geometry: Geometry) -> str:

@@ -1,11 +1,17 @@
 """What cuDNN, XLA's own convolution on a GPU, was measured to be slow at, and what to take instead.
 
-On an H200 (jax 0.11.2, `benchmarks/gpu.json`) it is the fastest for most layers, or nearly. For two kinds it is not, by
-factors that no noise explains; a rule for each takes what is at least as far from the usual as the layer measured:
+On an H200 (jax 0.11.2, `benchmarks/gpu.json`) it is the fastest for most layers, or nearly. For these it is not, by
+factors that no noise explains: how many times as fast ours were, in float32 and in bfloat16.
 
-    depthwise, 16x64x64, 64 channels, 31x31 taps       fft 18 to 22 times as fast, packing 4 to 8; weight gradients
-                                                       by fft 11 (float32) and 19 (bfloat16)
-    weight gradient, 32x4096, 64 -> 128 channels, 2 taps 4 apart       kn2row 39 (float32) and 15 (bfloat16)
+    depthwise, 81 taps or more           fft             packing                depthwise
+      9x9, 13x13                         7 to 28, 3 to 6   (inexact), 3 to 4.4    5 to 12, 1.7 to 3.2
+      17x17, 21x21, 25x25, 31x31         18 to 25, 7 to 20   6 to 9, 3.7 to 3.9     2.2 to 5, 2.5 to 2.9
+      weight gradients of them           5 to 22, 2.5 to 19
+    7x7, weight gradients                5 to 6, 0.3
+    weight gradient, 1-D, 2 taps, 4 or 64 apart   kn2row 39 to 43, 15 to 18
+
+A rule takes what is like those: of as many taps, and as many products as the shortest. With up to 13x13 taps
+`packing` of float32 goes through tensor cores, whose operands have 11 bits; lax's own depthwise convolution does not.
 """
 
 from math import prod
@@ -13,19 +19,24 @@ from math import prod
 from ._geometry import Geometry
 
 DTYPES = {"float32", "bfloat16"}
-MANY_TAPS = 31 * 31
+MANY_TAPS, MOST_ROUNDED_TAPS = 9 * 9, 13 * 13
+MANY_TAPS_OF_GRADIENT = {"float32": 7 * 7, "bfloat16": 9 * 9}
+MANY_PRODUCTS = 10**8  # fewer take no longer than starting them does
 
 
 def faster(geometry: Geometry) -> tuple[str, ...]:
     """The algorithms to take, the fastest first; none where XLA's own is."""
     g = geometry
-    if g.dtype not in DTYPES or max(g.lhs_dilation, default=1) > 1:
+    if g.dtype not in DTYPES or max(g.lhs_dilation, default=1) > 1 or g.macs < MANY_PRODUCTS:
         return ()
-    if g.few_positions and g.groups == 1:
-        return ("kn2row",) if g.ndim == 1 and g.strides[0] > 1 else ()
-    is_plain = g.groups > 1 and {*g.strides, *g.rhs_dilation} == {1}
-    if is_plain and g.few_positions and g.out_channels == 1 and prod(g.out_spatial) >= MANY_TAPS:
-        return ("fft",)
-    if is_plain and not g.few_positions and g.in_channels == 1 and prod(g.kernel) >= MANY_TAPS:
-        return ("fft", "packing")
-    return ()
+    if g.groups == 1:
+        return ("kn2row",) if g.few_positions and g.ndim == 1 and g.strides[0] > 1 else ()
+    if g.ndim != 2 or g.out_channels > 1 or {*g.strides, *g.rhs_dilation} != {1}:
+        return ()
+    if g.few_positions:
+        return ("fft",) if prod(g.out_spatial) >= MANY_TAPS_OF_GRADIENT[g.dtype] else ()
+    taps = prod(g.kernel)
+    if g.in_channels > 1 or taps < MANY_TAPS:
+        return ()
+    is_rounded = g.dtype == "float32" and taps <= MOST_ROUNDED_TAPS
+    return ("fft", "depthwise") if is_rounded else ("fft", "packing")

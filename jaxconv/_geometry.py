@@ -17,7 +17,6 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -59,63 +58,6 @@ class Geometry:
     preferred_element_type: str | None
     dimension_numbers: lax.ConvDimensionNumbers
     batch_grouped: bool
-
-    @classmethod
-    def from_params(cls, lhs: Any, rhs: Any, params: dict[str, Any]) -> "Geometry":
-        """From the parameters of lax's convolution primitive and two values that have a shape and a dtype."""
-        numbers = params["dimension_numbers"]
-        lhs_batch, lhs_feature, *lhs_spatial = (_plain(lhs.shape[axis]) for axis in numbers.lhs_spec)
-        rhs_out, _, *rhs_spatial = (_plain(rhs.shape[axis]) for axis in numbers.rhs_spec)
-        groups = params["feature_group_count"] * params["batch_group_count"]  # lax: at most one of them exceeds 1
-        preferred = params["preferred_element_type"]
-        return cls(
-            batch=lhs_batch // params["batch_group_count"],
-            spatial=tuple(lhs_spatial),
-            groups=groups,
-            in_channels=lhs_feature // params["feature_group_count"],
-            kernel=tuple(rhs_spatial),
-            out_channels=rhs_out // groups,
-            strides=tuple(params["window_strides"]),
-            padding=tuple(tuple(map(_plain, pair)) for pair in params["padding"]),
-            lhs_dilation=tuple(params["lhs_dilation"]),
-            rhs_dilation=tuple(params["rhs_dilation"]),
-            dtype=jnp.dtype(lhs.dtype).name,
-            precision=params["precision"],
-            preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
-            dimension_numbers=numbers,
-            batch_grouped=params["batch_group_count"] > 1,
-        )
-
-    def check(self) -> None:
-        """Raises ValueError for what lax leaves to the compiler, whose message names no argument and no values."""
-        if 0 in self.kernel:
-            raise ValueError(f"conv_general_dilated rhs must have at least one tap along each axis, got {self.kernel}")
-        for name, values in (
-            ("window_strides", self.strides),
-            ("lhs_dilation", self.lhs_dilation),
-            ("rhs_dilation", self.rhs_dilation),
-        ):
-            if len(values) != len(self.kernel):
-                raise ValueError(
-                    f"conv_general_dilated {name} must have one entry for each of the "
-                    f"{len(self.kernel)} spatial dimensions, got {values}"
-                )
-            if any(value < 1 for value in values):
-                raise ValueError(f"conv_general_dilated {name} must be positive, got {values}")
-
-    def to_params(self) -> dict[str, Any]:
-        """The way back: keyword arguments for `lax.conv_general_dilated` that mean this problem."""
-        return {
-            "window_strides": self.strides,
-            "padding": self.padding,
-            "lhs_dilation": self.lhs_dilation,
-            "rhs_dilation": self.rhs_dilation,
-            "dimension_numbers": self.dimension_numbers,
-            "feature_group_count": 1 if self.batch_grouped else self.groups,
-            "batch_group_count": self.groups if self.batch_grouped else 1,
-            "precision": self.precision,
-            "preferred_element_type": self.preferred_element_type,
-        }
 
     @property
     def is_symbolic(self) -> bool:
@@ -229,11 +171,6 @@ def _numbered(sizes: tuple[int, ...]) -> dict[str, int]:
     return {f"axis {i}": size for i, size in enumerate(sizes)}
 
 
-def _plain(size: Any) -> Any:
-    """NumPy's integers as Python's; symbolic sizes as they are."""
-    return int(size) if isinstance(size, np.integer) else size
-
-
 BY_AXIS = ("spatial", "kernel", "strides", "padding", "lhs_dilation", "rhs_dilation")  # what has an entry for each
 
 
@@ -254,23 +191,3 @@ def without_axis(geometry: Geometry) -> Geometry:
 def dilated(size: int, dilation: int) -> int:
     """Extent of `size` elements with `dilation - 1` gaps between neighbours."""
     return 0 if size == 0 else (size - 1) * dilation + 1
-
-
-def check_operands(lhs: Any, rhs: Any) -> None:
-    """TypeError for what has no shape, where lax fails on the missing attribute."""
-    for name, operand in (("lhs", lhs), ("rhs", rhs)):
-        if not hasattr(operand, "shape"):
-            raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
-
-
-def geometry_of(lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> Geometry:
-    """The geometry of the call `lax.conv_general_dilated(lhs, rhs, *args, **kwargs)`, or the error lax raises for it.
-
-    `lhs` and `rhs` are arrays or `jax.ShapeDtypeStruct`s.
-    """
-    check_operands(lhs, rhs)
-    jaxpr = jax.make_jaxpr(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, *args, **kwargs))(lhs, rhs)
-    equation = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == "conv_general_dilated")
-    geometry = Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, equation.params)
-    geometry.check()
-    return geometry

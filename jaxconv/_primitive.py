@@ -26,6 +26,7 @@ from ._algorithms import ALGORITHMS
 from ._algorithms.xla import in_canonical_order
 from ._geometry import Geometry
 from ._operand_types import of_types_that_multiply
+from ._parameters import check_geometry, from_params
 from ._rewrite import Rule, rewrite
 from ._select import EXPORTED_CPU, check_request, choose
 from ._settings import Request
@@ -49,7 +50,7 @@ def ours(request: Request, strict: bool = False) -> Rule:
             return equation
         if strict:
             lhs, rhs = (var.aval for var in equation.invars)
-            check_request(request, Geometry.from_params(lhs, rhs, equation.params))
+            check_request(request, from_params(lhs, rhs, equation.params))
         return equation.replace(primitive=conv_p, params={**equation.params, "request": request})
 
     return rule
@@ -78,8 +79,8 @@ def _computed_by(
 def _lower(context, lhs, rhs, *, request, **params):
     """By the algorithm that is chosen for what the convolution has become."""
     lhs_aval, rhs_aval = context.avals_in
-    geometry = Geometry.from_params(lhs_aval, rhs_aval, params)
-    geometry.check()  # lax's own come unchecked
+    geometry = from_params(lhs_aval, rhs_aval, params)
+    check_geometry(geometry)  # lax's own come unchecked
     platforms = context.platforms or context.module_context.platforms
     platform = platforms[0] if len(platforms) == 1 else "several"
     # One program for several platforms is to compile for the pickiest of them.
@@ -198,7 +199,7 @@ def _evaluate(lhs, rhs, **params):
 @conv_p.def_effectful_abstract_eval
 def _abstract(lhs, rhs, *, request, **params):
     result = lax_conv_p.abstract_eval(lhs, rhs, **params)
-    Geometry.from_params(lhs, rhs, params).check()
+    check_geometry(from_params(lhs, rhs, params))
     return result
 
 

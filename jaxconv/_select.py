@@ -7,6 +7,7 @@ from ._accuracy import ACCURACIES
 from ._algorithm import MAX_WORKSPACE_BYTES
 from ._algorithms import ALGORITHMS
 from ._geometry import Geometry
+from ._parameters import check_geometry
 from ._settings import Request, Settings
 
 EXPORTED_CPU = "cpu, exported"  # a program for a CPU that another process compiles
@@ -125,6 +126,6 @@ def check_request(request: Request, geometry: Geometry | None = None) -> None:
         raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {name!r}")
     if geometry is None:
         return
-    geometry.check()
+    check_geometry(geometry)
     if reason := ALGORITHMS[name].unsupported(geometry, request.settings.bound(_machine.platform())):
         raise ValueError(f"conv_general_dilated algorithm {name!r} cannot do this convolution: {reason}; {geometry}")

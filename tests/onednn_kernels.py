@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._algorithms import _onednn, _onednn_call
-from jaxconv._geometry import dilated, geometry_of
+from jaxconv._geometry import dilated
 from jaxconv._layout import channels_last
+from jaxconv._parameters import geometry_of
 
 LARGEST = 2**27  # multiplications, and elements of an array times 32
 MOST_TAPS = {1: 4000, 2: 500, 3: 40}  # along an axis

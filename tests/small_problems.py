@@ -5,8 +5,8 @@ from dataclasses import replace
 import jax
 
 from jaxconv import ALGORITHMS
-from jaxconv._geometry import geometry_of
 from jaxconv._machine import platform
+from jaxconv._parameters import geometry_of
 from jaxconv._select import OF_CUDA, xla_lacks
 from jaxconv.testing import DTYPES, WIDER, Problem
 

@@ -51,6 +51,9 @@ def types_as_before():
         ("vgg16", 15.35e9),
         ("c3d", 38.5e9),
         ("alexnet", 0.666e9),
+        ("densenet121", 2.834e9),
+        ("squeezenet", 0.349e9),
+        ("regnetx-3.2gf", 3.177e9),
     ],
 )
 def test_networks_have_the_published_multiply_adds(name, published):

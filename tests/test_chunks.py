@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jaxconv._accuracy import ERROR_FACTOR
 from jaxconv._algorithms import looped, winograd
 from jaxconv._chunks import choose_chunk, chunked, needed, whole
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv.testing import Problem, problems
 
 DTYPES = ("float32", "bfloat16", "complex64")

@@ -21,8 +21,8 @@ from jaxconv._collect import convolutions
 from jaxconv._command.language import read
 from jaxconv._default_plan import default_plan_path
 from jaxconv._demo import digits, photograph, race
-from jaxconv._geometry import geometry_of
 from jaxconv._machine import conditions
+from jaxconv._parameters import geometry_of, to_params
 from jaxconv._plan import Plan, Tuned
 from jaxconv.testing import CHECKS, Problem, problems
 from jaxconv.testing import check as real_check
@@ -60,7 +60,7 @@ def in_training(text):
 
     def step(lhs, rhs):
         def loss(lhs, rhs):
-            return (jax.lax.conv_general_dilated(lhs, rhs, **g.to_params()) ** 2).sum()
+            return (jax.lax.conv_general_dilated(lhs, rhs, **to_params(g)) ** 2).sum()
 
         return jax.grad(loss, (0, 1))(lhs, rhs)
 
@@ -184,7 +184,7 @@ def test_explain_is_of_what_autodiff_makes(text, capsys):
     for row in rows:
         geometry = read(row["problem"])
         [expected] = jaxconv.explain(
-            partial(jax.lax.conv_general_dilated, **geometry.to_params()), *operands(geometry)
+            partial(jax.lax.conv_general_dilated, **to_params(geometry)), *operands(geometry)
         ).rows
         assert [row[name] for name in ("algorithm", "rejected", "predicted", "flops", "seconds")] == [
             *(expected.algorithm, expected.rejected, expected.predicted, expected.flops, expected.seconds)

@@ -12,8 +12,8 @@ from jaxconv._command.command import UsageError
 from jaxconv._command.keys import KEYS
 from jaxconv._command.language import read, written
 from jaxconv._command.problem import Problem, read_problems
-from jaxconv._geometry import geometry_of
 from jaxconv._geometry_json import TYPES
+from jaxconv._parameters import geometry_of
 from jaxconv.testing import DTYPES, problems
 
 NHWC, NCHW = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")

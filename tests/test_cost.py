@@ -15,7 +15,7 @@ from benchmarks.cost.judge import by_type, cross_validate, judge, tenths
 from benchmarks.cost.rows import load
 from jaxconv import _cost
 from jaxconv._bench.figures import geometric_mean
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv._select import choose, choose_by_cost, xla_lacks
 from jaxconv._settings import Request, Settings
 from jaxconv.testing import Problem
@@ -40,26 +40,18 @@ def judged(rows):
     return cross_validate(rows, _cost.margin(), tenths(rows))
 
 
-def test_on_layers_it_was_not_fitted_to_it_is_near_the_best(judged):
-    """In the types that networks are trained in."""
+def test_on_layers_it_was_not_fitted_to_it_is_within_a_tenth_of_the_best(judged):
+    """All, and those of the types that networks are trained in."""
     common = [each for each in judged if _cost.types(each.row.geometry) in ("float32", "bfloat16")]
-    assert len(common) > 1500 and geometric_mean(each.over_best for each in common) <= 1.10
-
-
-def test_in_any_type_it_is_near_the_best(judged):
-    assert geometric_mean(each.over_best for each in judged) <= 1.11
-
-
-@pytest.mark.xfail(strict=True, reason="the aim; benchmarks/cost.md has it by type")
-def test_in_any_type_it_is_within_a_tenth_of_the_best(judged):
-    assert geometric_mean(each.over_best for each in judged) <= 1.10
+    for some in (judged, common):
+        assert len(some) > 2000 and geometric_mean(each.over_best for each in some) <= 1.10
 
 
 def test_in_every_type_and_layout_it_is_far_from_lax(judged):
     ratios: dict[str, list[float]] = {}
     for each in judged:
         ratios.setdefault(by_type(each.row), []).append(each.over_lax)
-    assert len(ratios) >= 10 and all(geometric_mean(some) > 2.5 for some in ratios.values())
+    assert len(ratios) >= 10 and all(geometric_mean(some) > 2.0 for some in ratios.values())
 
 
 def test_on_layers_it_was_not_fitted_to_it_rarely_loses_to_lax(judged):
@@ -89,7 +81,7 @@ def test_the_committed_model_is_the_one_the_data_give(rows):
     for row in rows[::7]:
         for name in row.seconds:
             ours, theirs = predicted(fresh, name, row), predicted(kept, name, row)
-            assert ours == theirs or ours == pytest.approx(theirs, rel=1e-2)
+            assert ours == theirs or ours == pytest.approx(theirs, rel=3e-2)
 
 
 def test_the_choice_follows_from_the_prediction():
@@ -178,4 +170,4 @@ def test_more_threads_are_not_slower(monkeypatch):
 
 def test_the_file_is_small_enough_to_read():
     path = Path(_cost.__file__).with_name("_cost.json")
-    assert path.stat().st_size < 75_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}
+    assert path.stat().st_size < 80_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}

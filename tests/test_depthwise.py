@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jaxconv._algorithms import depthwise, dual, looped, written_out
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv._phases import axis_phases
 from jaxconv._summands import BY_CHANNELS, choose_summands
 from jaxconv.testing import Problem, problems

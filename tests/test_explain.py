@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
+from marks import on_cpu
 from rich.console import Console
 
 import jaxconv
 from jaxconv._collect import convolutions
-from jaxconv._explain import COLUMNS
-from jaxconv._geometry import geometry_of
+from jaxconv._explanation import COLUMNS
 from jaxconv._machine import conditions
+from jaxconv._parameters import geometry_of
 from jaxconv._plan import Plan, Tuned
 
 matplotlib.use("Agg")
@@ -71,6 +72,7 @@ def test_every_other_algorithm_has_a_reason(explanation):
     assert "winograd4: its error is not within what 'default' allows" in explanation.details()
 
 
+@on_cpu
 def test_costs():
     [row] = jaxconv.explain(conv, IMAGE, KERNEL).rows
     assert row.bytes == 4 * (2 * 2 * 16 * 16 * 8 + 9 * 8 * 8)
@@ -126,6 +128,7 @@ def test_on_a_narrow_console_it_leaves_out_the_sentences(explanation, width, sho
     assert all(row.algorithm in below for row in explanation.rows) and ("slower" in below) == (shown == COLUMNS)
 
 
+@on_cpu
 def test_it_draws(explanation):
     axes = explanation.plot()
     assert len(axes.patches) == 2 * len(explanation.rows)
@@ -148,5 +151,13 @@ def test_a_program_without_convolutions():
 
 
 def test_a_convolution_of_nothing():
-    [row] = jaxconv.explain(conv, jax.ShapeDtypeStruct((0, 16, 16, 8), "float32"), KERNEL).rows
+    explanation = jaxconv.explain(conv, jax.ShapeDtypeStruct((0, 16, 16, 8), "float32"), KERNEL)
+    [row] = explanation.rows
     assert row.algorithm == "xla" and row.flops == 0
+
+
+def test_times_that_nobody_knows_are_not_zero():
+    """As on GPUs and TPUs, which the cost model does not know."""
+    explanation = jaxconv.explain(conv, jax.ShapeDtypeStruct((0, 16, 16, 8), "float32"), KERNEL)
+    assert explanation.seconds is None and "?" in explanation.table()[-1]
+    assert repr(explanation) == "Explanation(1 convolutions, ? ms)"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from jax import lax
 
-from jaxconv._geometry import Geometry, geometry_of
+from jaxconv._geometry import Geometry
+from jaxconv._parameters import geometry_of, to_params
 from jaxconv.testing import DTYPES, problems
 
 
@@ -21,7 +22,7 @@ def shapes(problem):
 def test_there_and_back(problem):
     lhs, rhs = shapes(problem)
     geometry = geometry_of(lhs, rhs, **problem.arguments)
-    assert geometry_of(lhs, rhs, **geometry.to_params()) == geometry
+    assert geometry_of(lhs, rhs, **to_params(geometry)) == geometry
     out = jax.eval_shape(problem.lax, lhs, rhs)
     assert geometry.out_layout.shape == out.shape and geometry.out_dtype == out.dtype.name
     assert geometry.lhs_layout.shape == lhs.shape and geometry.rhs_layout.shape == rhs.shape

@@ -21,8 +21,8 @@ from test_transformations import TRANSFORMED, theirs
 
 import jaxconv
 from jaxconv import ALGORITHMS
-from jaxconv._geometry import Geometry, geometry_of
 from jaxconv._machine import conditions
+from jaxconv._parameters import from_params, geometry_of
 from jaxconv._plan import Plan, Tuned
 
 
@@ -241,7 +241,7 @@ def test_equal_convolutions_inside_and_outside_of_an_algorithm(ran):
     def images(lhs, rhs):
         return equation.primitive.bind(lhs, rhs, **equation.params)
 
-    part = Geometry.from_params(shapes[0], shapes[1], equation.params)
+    part = from_params(shapes[0], shapes[1], equation.params)
     plan = Plan(conditions(), {whole: Tuned("slabs", {}, {}), part: Tuned("im2col", {}, {})})
     operands = (volume, taps, *shapes)
     for f in (

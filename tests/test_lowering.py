@@ -2,9 +2,11 @@
 
 Lowering is JAX's part of compiling; whether XLA can do its own, `test_tpu.py` and `test_gpu.py` say."""
 
+import json
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import pytest
@@ -12,6 +14,7 @@ from small_problems import TYPES, example, refusal
 
 import jaxconv
 from jaxconv import ALGORITHMS, _autotune, _cost, _machine
+from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.layer import Layer
@@ -24,6 +27,7 @@ PLATFORMS = ("cuda", "rocm", "tpu", "several")
 INTEGERS = ("bool", "int4", "int8", "uint8", "int32", "uint32")
 LAYER = Layer(2, 4, (9, 8), 6, 3, padding=1)
 DEFAULT = Request(None, Settings())
+MEASURED_ON_A_GPU = Path(__file__).parents[1] / "benchmarks" / "gpu.json"
 
 
 def lowered(f, structs, platforms):
@@ -76,28 +80,43 @@ def test_every_algorithm(algorithm):
     assert len({direction for direction, _ in done}) >= one_sided.get(algorithm, 1)
 
 
-# What was measured on a GPU: layer and direction -> what is chosen, by accuracy.
-ON_CUDA = {
-    ("RepLK depthwise", "forward"): {"default": "packing", "fast": "fft"},
-    ("RepLK depthwise", "input-grad"): {"default": "packing", "fast": "fft"},
-    ("RepLK depthwise", "weight-grad"): {"fast": "fft"},
-    ("WaveNet", "weight-grad"): {"default": "kn2row", "fast": "kn2row"},
-}
-
-
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize("accuracy", ["default", "fast"])
 def test_what_was_not_measured_to_be_faster_is_left_to_lax(platform, accuracy):
     """The cost model is of CPUs; what XLA estimates for a TPU is no measurement either."""
     settings = Settings(accuracy)
-    for name, layer in KINDS.items():
+    for layer in KINDS.values():
         for direction in DIRECTIONS:
-            for dtype in ("float32", "bfloat16", "float64"):
+            for dtype in ("float64",) if platform == "cuda" else ("float32", "bfloat16", "float64"):
                 some = geometry(layer, direction, dtype)
-                measured = ON_CUDA.get((name, direction), {}) if platform == "cuda" and dtype != "float64" else {}
-                assert choose(Request(None, settings), some, platform).algorithm == measured.get(accuracy, "xla")
+                assert choose(Request(None, settings), some, platform).algorithm == "xla"
                 assert not predictions(some, settings, platform)
     assert choose(DEFAULT, geometry(KINDS["MobileNetV2 depthwise"]), "cpu").algorithm != "xla"
+
+
+@pytest.mark.parametrize("accuracy", ["default", "fast"])
+def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
+    """Of every convolution that was measured on one; and what is left to lax is not far behind."""
+    chosen = set()
+    for row in json.loads(MEASURED_ON_A_GPU.read_text())["rows"]:
+        some = geometry(Layer.from_json(row["layer"]), row["direction"], row["dtype"])
+        name = choose(Request(None, Settings(accuracy)), some, "cuda").algorithm
+        times = {each: seconds for each, seconds in row["seconds"].items() if each in ACCURACIES[accuracy]}
+        if name == "xla":
+            assert times["xla"] < 3.2 * min(times.values()), row["name"]
+        else:
+            assert times[name] < times["xla"] / 2.4 and times[name] < 1.6 * min(times.values()), row["name"]
+            assert row["errors"][name] < 3 * max(row["errors"]["xla"], 1.0)
+            chosen.add(name)
+    assert chosen == {"default": {"kn2row", "depthwise", "packing"}, "fast": {"kn2row", "fft"}}[accuracy]
+
+
+def test_little_work_is_left_to_lax_on_a_gpu():
+    """It is over before another program would have started: nothing of that was measured."""
+    layer = Layer(4, 64, (64, 64), 64, 31, padding=15, groups=64)
+    for images, name in ((4, "packing"), (1, "packing"), (0, "xla")):
+        some = geometry(layer._replace(images=images) if images else layer._replace(spatial=(8, 8)))
+        assert choose(DEFAULT, some, "cuda").algorithm == name
 
 
 def test_what_is_faster_on_a_gpu_obeys_the_settings():

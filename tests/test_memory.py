@@ -9,8 +9,8 @@ from jax import lax
 import jaxconv
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import ALGORITHMS
-from jaxconv._geometry import Geometry
 from jaxconv._measure import workspace_bytes
+from jaxconv._parameters import from_params
 from jaxconv._primitive import conv_p
 
 LAYOUTS = {"channels last": ("N{}C", "{}IO"), "channels first": ("NC{}", "OI{}")}
@@ -82,9 +82,7 @@ def needed(layer, layout, dtype, algorithm, role="forward"):
     f = jaxconv.accelerate(f, algorithm=algorithm)
     equation = next(eqn for eqn in jax.make_jaxpr(f)(*operands).eqns if eqn.primitive is conv_p)
     params = {name: value for name, value in equation.params.items() if name != "request"}
-    if ALGORITHMS[algorithm].unsupported(
-        Geometry.from_params(equation.invars[0].aval, equation.invars[1].aval, params)
-    ):
+    if ALGORITHMS[algorithm].unsupported(from_params(equation.invars[0].aval, equation.invars[1].aval, params)):
         return None
     return workspace_bytes(jax.jit(f).lower(*operands).compile())
 

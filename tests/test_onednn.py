@@ -23,7 +23,7 @@ from marks import needs_onednn
 import jaxconv
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import _onednn, _onednn_call, onednn
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv._select import EXPORTED_CPU, choose, predictions
 from jaxconv._settings import Request, Settings
 

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from marks import on_cpu
 
 import jaxconv
 from jaxconv import _autotune, _default_plan, _geometry_json
 from jaxconv._collect import convolutions
-from jaxconv._geometry import geometry_of
 from jaxconv._machine import conditions
+from jaxconv._parameters import geometry_of
 from jaxconv._plan import Plan, PlanError, Tuned
 from jaxconv._sampled import random_operands, sampled_error
 from jaxconv.testing import DTYPES, problems
@@ -272,6 +273,7 @@ def test_it_ends_when_its_time_is_over(monkeypatch):
         assert not jaxconv.autotune(step, LHS, RHS, seconds=0, progress=False).convolutions
 
 
+@on_cpu
 def test_it_begins_with_what_takes_longest(monkeypatch):
     def program(small, large, rhs):
         return conv(small, rhs).sum() + conv(large, rhs).sum() + conv(small.astype("uint8"), rhs.astype("uint8")).sum()
@@ -313,7 +315,7 @@ def test_the_default_plan(cache):
 
 SAVES = """
 import sys, jax.numpy as jnp, jaxconv
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv._machine import conditions
 from jaxconv._plan import Plan, Tuned
 for size in range(3, 13):

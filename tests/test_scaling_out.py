@@ -18,6 +18,7 @@ import jaxconv
 from jaxconv import _primitive
 from jaxconv._bench.collectives import traffic
 from jaxconv._collect import convolutions
+from jaxconv._parameters import to_params
 from jaxconv._sharding import factors, shard
 from jaxconv.testing import Problem
 
@@ -421,7 +422,7 @@ def test_memory_of_a_shard(name, dtype, shared, role):
 
     def on_shard(lhs, rhs):
         sizes = dict(mesh().shape)
-        return shard.convolve_shard(convolve, lhs, rhs, geometry, geometry.to_params(), axes, sizes, max_bytes=bound)
+        return shard.convolve_shard(convolve, lhs, rhs, geometry, to_params(geometry), axes, sizes, max_bytes=bound)
 
     def even(layout, spec):
         shards = [prod(mesh().shape[over] for over in split or ()) for split in spec]

@@ -8,9 +8,9 @@ import pytest
 import jaxconv
 from jaxconv._accuracy import ACCURACIES, NORMWISE
 from jaxconv._algorithms import _onednn
-from jaxconv._geometry import geometry_of
 from jaxconv._machine import conditions
 from jaxconv._measure import workspace_bytes
+from jaxconv._parameters import geometry_of
 from jaxconv._plan import Plan, Tuned
 from jaxconv._select import choose, predictions, refusal
 from jaxconv._settings import Request, Settings, current

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 import jaxconv
 from jaxconv._bench.collectives import traffic
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of, to_params
 from jaxconv._sharding import along, blocks, factors, halo, pieces, shard, surroundings
 from jaxconv._sharding.along import Along
 from jaxconv._sharding.pieces import Regular
@@ -151,7 +151,7 @@ def on_shards(mesh, axes, max_bytes):
             shard.convolve_shard,
             lambda lhs, rhs, params, _: jaxconv.conv_general_dilated(lhs, rhs, **params),
             geometry=geometry,
-            params=geometry.to_params(),
+            params=to_params(geometry),
             axes=possible,
             mesh=dict(mesh.shape),
             max_bytes=max_bytes,

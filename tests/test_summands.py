@@ -7,7 +7,8 @@ import pytest
 
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import onednn
-from jaxconv._geometry import Geometry, geometry_of
+from jaxconv._geometry import Geometry
+from jaxconv._parameters import geometry_of
 from jaxconv._summands import Cut, choose_summands
 
 # The weight gradient of a 1-D layer: 8 images, 4092 positions.

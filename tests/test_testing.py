@@ -11,7 +11,7 @@ from jax import lax
 from jax.core import Tracer
 
 import jaxconv
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv.testing import DTYPES, Problem, check, disagreement, problems
 
 right = lax.conv_general_dilated

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 
 from jaxconv._algorithms import im2col
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv._tiling import choose_tile
 from jaxconv.testing import problems
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import jaxconv
 from jaxconv._accuracy import ERROR_FACTOR
 from jaxconv._algorithms import ALGORITHMS, _toom_cook, _winograd_weights
-from jaxconv._geometry import geometry_of
+from jaxconv._parameters import geometry_of
 from jaxconv.testing import Problem
 
 TILES = {"winograd2": 2, "winograd4": 4}

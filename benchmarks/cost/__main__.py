@@ -1,9 +1,10 @@
 """Fit the cost model, `jaxconv/_cost.json`, to measurements, and say how well it does on layers it was not fitted to.
 
-python -m benchmarks.cost                  fit to training.json, judge, write _cost.json and cost.md
-python -m benchmarks.cost results.json ... first condense results of `python -m jaxconv bench`, and plans as
-                                           `python -m benchmarks.models.plans` makes them, to training.json;
-                                           `python -m benchmarks.cost.measure` adds what is new to it
+    python -m benchmarks.cost                     fit to training.json, judge, write _cost.json and cost.md
+    python -m benchmarks.cost results.json ...    condense results of `python -m jaxconv bench`, and plans as
+                                                  `python -m benchmarks.models.plans` makes them, to training.json first
+
+`python -m benchmarks.cost.measure` adds what is new to training.json.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from jaxconv._geometry import Geometry
 from .rows import Row
 
 MODEL = Path(_cost.__file__).with_name("_cost.json")
-RIDGE, RIDGE_OF_KIND, RIDGE_OF_TYPE = 5.0, 12.0, 20.0  # of weights of standardised features
+RIDGE, RIDGE_OF_KIND, RIDGE_OF_TYPE = 5.0, 20.0, 40.0  # of weights of standardised features
 LEAST_ROWS = 3  # of an algorithm and kind, or type, to be fitted at all
 
 
@@ -73,6 +73,8 @@ def regress(table: list[dict[str, float]], target: np.ndarray, ridge: float) -> 
     """Weights of the features that vary, and of "one"."""
     columns = {feature: np.array([values[feature] for values in table]) for feature in table[0]}
     columns = {feature: column for feature, column in columns.items() if np.std(column) > 1e-2}
+    if not columns:  # a few rows of one size
+        return {"one": float(target.mean())}
     means, scales = [np.array([f(column) for column in columns.values()]) for f in (np.mean, np.std)]
     matrix = (np.stack(list(columns.values()), 1) - means) / scales
     slopes = np.linalg.solve(matrix.T @ matrix + ridge * np.eye(len(columns)), matrix.T @ (target - target.mean()))
@@ -91,6 +93,6 @@ def write_model(fits: dict[str, Any], margin: float) -> None:
     features = list(dict.fromkeys(feature for _, _, own in every for feature in own["weights"]))
     rows = []
     for name, kind, own in every:
-        weights = [round(own["weights"].get(feature, 0.0), 4) for feature in features]
+        weights = [round(own["weights"][feature], 3) if feature in own["weights"] else 0 for feature in features]
         rows.append({"algorithm": name, "kind": kind, **own, "weights": weights})
     write_rows(MODEL, {"margin": margin, "features": features}, "fits", rows)

@@ -19,9 +19,10 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from .._geometry import Geometry, geometry_of
+from .._geometry import Geometry
 from .._layout import channels_last
 from .._machine import processor_flags, version
+from .._parameters import geometry_of
 from . import xla
 from ._onednn_call import call, dilation, is_depthwise
 

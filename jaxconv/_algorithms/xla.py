@@ -12,6 +12,7 @@ from jax import lax
 from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, once
 from .._geometry import Geometry, dilated
 from .._layout import channels_last
+from .._parameters import to_params
 
 
 def convolve(
@@ -23,7 +24,7 @@ def convolve(
     """
     if jnp.issubdtype(geometry.dtype, jnp.complexfloating):  # lax would round sums on the way to a wider result
         lhs, rhs = lhs.astype(geometry.out_dtype), rhs.astype(geometry.out_dtype)
-    return in_canonical_order(lax.conv_general_dilated, geometry.to_params())(lhs, rhs)
+    return in_canonical_order(lax.conv_general_dilated, to_params(geometry))(lhs, rhs)
 
 
 def in_canonical_order(convolve: Callable[..., jax.Array], params: dict[str, Any]) -> Callable[..., jax.Array]:

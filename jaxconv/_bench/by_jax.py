@@ -10,9 +10,9 @@ from jax import lax
 
 from .._algorithms import ALGORITHMS
 from .._conv import accelerate
-from .._geometry import Geometry
 from .._machine import platform
 from .._measure import workspace_bytes
+from .._parameters import from_params
 from .job import OPERANDS, CannotError, Job, channels_first, operands
 from .memory import peak_on
 from .prepared import Prepared
@@ -51,7 +51,7 @@ def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) ->
     assert len(equations) == 1 and equations[0].params["request"].algorithm == name
     lhs, rhs = (var.aval for var in equations[0].invars)
     bound = equations[0].params["request"].settings.bound(platform())
-    if reason := ALGORITHMS[name].unsupported(Geometry.from_params(lhs, rhs, equations[0].params), bound):
+    if reason := ALGORITHMS[name].unsupported(from_params(lhs, rhs, equations[0].params), bound):
         raise CannotError(reason)
     return replaced
 

@@ -1,4 +1,4 @@
-"""Every convolution of some networks that say what is in an image or in frames: see `networks`."""
+"""Every convolution of some networks that say what is in an image: see `networks`."""
 
 from collections.abc import Iterator
 
@@ -114,16 +114,6 @@ def dcgan_discriminator(batch: int) -> Places:
     yield "judge", Layer(batch, 512, (4, 4), 1, 4)
 
 
-def c3d(batch: int) -> Places:
-    """Tran et al. 2014: 16 frames of 112x112 pixels."""
-    channels, size, frames = 3, 112, 16
-    for stage, (out, blocks) in enumerate(((64, 1), (128, 1), (256, 2), (512, 2), (512, 2)), start=1):
-        for block in range(1, blocks + 1):
-            yield f"conv{stage}_{block}", Layer(batch, channels, (frames, size, size), out, 3, padding=1)
-            channels = out
-        size, frames = -(-size // 2), frames if stage == 1 else -(-frames // 2)
-
-
 def alexnet(batch: int) -> Places:
     """Krizhevsky et al. 2012: three of its layers are in two groups, one for each GPU."""
     yield "conv1", Layer(batch, 3, (224, 224), 96, 11, stride=4, padding=2)
@@ -131,3 +121,72 @@ def alexnet(batch: int) -> Places:
     yield "conv3", Layer(batch, 256, (13, 13), 384, 3, padding=1)
     yield "conv4", Layer(batch, 384, (13, 13), 384, 3, padding=1, groups=2)
     yield "conv5", Layer(batch, 384, (13, 13), 256, 3, padding=1, groups=2)
+
+
+def densenet121(batch: int) -> Places:
+    """Huang et al. 2017, table 1: each layer sees the results of all before it in its block."""
+    yield "stem", Layer(batch, 3, (224, 224), 64, 7, stride=2, padding=3)
+    channels, size = 64, 56
+    for block, layers in enumerate((6, 12, 24, 16), start=1):
+        if block > 1:
+            yield f"transition{block - 1}", Layer(batch, channels, (2 * size, 2 * size), channels // 2, 1)
+            channels //= 2
+        for place in range(1, layers + 1):
+            yield f"block{block}.{place} conv1", Layer(batch, channels, (size, size), 128, 1)
+            yield f"block{block}.{place} conv2", Layer(batch, 128, (size, size), 32, 3, padding=1)
+            channels += 32
+        size //= 2
+
+
+def squeezenet(batch: int) -> Places:
+    """Iandola et al. 2016, version 1.1."""
+    yield "stem", Layer(batch, 3, (224, 224), 64, 3, stride=2)
+    channels, sizes = 64, (55, 55, 27, 27, 13, 13, 13, 13)
+    for place, size in enumerate(sizes, start=2):
+        squeezed = 16 * (place // 2)
+        yield f"fire{place} squeeze", Layer(batch, channels, (size, size), squeezed, 1)
+        yield f"fire{place} expand", Layer(batch, squeezed, (size, size), 4 * squeezed, 1)
+        yield f"fire{place} expand", Layer(batch, squeezed, (size, size), 4 * squeezed, 3, padding=1)
+        channels = 8 * squeezed
+    yield "classify", Layer(batch, channels, (13, 13), 1000, 1)
+
+
+def regnetx_3_2gf(batch: int) -> Places:
+    """Radosavovic et al. 2020: groups of 48 channels."""
+    yield "stem", Layer(batch, 3, (224, 224), 32, 3, stride=2, padding=1)
+    channels, size = 32, 112
+    for stage, (out, blocks) in enumerate(((96, 2), (192, 6), (432, 15), (1008, 2)), start=1):
+        for block in range(blocks):
+            stride, place = 1 if block else 2, f"stage{stage}.{block}"
+            yield f"{place} conv1", Layer(batch, channels, (size, size), out, 1)
+            yield f"{place} conv2", Layer(batch, out, (size, size), out, 3, stride, 1, groups=out // 48)
+            if block == 0:
+                yield f"{place} shortcut", Layer(batch, channels, (size, size), out, 1, stride)
+            size //= stride
+            yield f"{place} conv3", Layer(batch, out, (size, size), out, 1)
+            channels = out
+
+
+def replknet31b(batch: int) -> Places:
+    """Ding et al. 2022: depthwise kernels of 27x27 to 31x31 taps, 13x13 where the image is small; each has one of 5x5
+    beside it."""
+    yield "stem1", Layer(batch, 3, (224, 224), 128, 3, stride=2, padding=1)
+    yield "stem2", Layer(batch, 128, (112, 112), 128, 3, padding=1, groups=128)
+    yield "stem3", Layer(batch, 128, (112, 112), 128, 1)
+    yield "stem4", Layer(batch, 128, (112, 112), 128, 3, stride=2, padding=1, groups=128)
+    size = 56
+    for stage, (channels, taps, blocks) in enumerate(((128, 31, 2), (256, 29, 2), (512, 27, 18), (1024, 13, 2)), 1):
+        if stage > 1:
+            yield f"transition{stage - 1} widen", Layer(batch, channels // 2, (size, size), channels, 1)
+            halve = Layer(batch, channels, (size, size), channels, 3, stride=2, padding=1, groups=channels)
+            yield f"transition{stage - 1} halve", halve
+            size //= 2
+        for block in range(blocks):
+            place, pixels = f"stage{stage}.{block}", (size, size)
+            yield f"{place} conv1", Layer(batch, channels, pixels, channels, 1)
+            for side in (taps, 5):
+                large = Layer(batch, channels, pixels, channels, side, padding=side // 2, groups=channels)
+                yield f"{place} large", large
+            yield f"{place} conv2", Layer(batch, channels, pixels, channels, 1)
+            yield f"{place} expand", Layer(batch, channels, pixels, 4 * channels, 1)
+            yield f"{place} project", Layer(batch, 4 * channels, pixels, channels, 1)

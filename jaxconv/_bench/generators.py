@@ -1,4 +1,4 @@
-"""Every convolution of some networks whose results are images, volumes or sounds: see `networks`."""
+"""Every convolution of some networks whose results are images: see `networks`."""
 
 from .classifiers import Places
 from .layer import Layer
@@ -61,49 +61,25 @@ def unet(batch: int) -> Places:
     yield "classify", Layer(batch, channels, (size, size), 2, 1)
 
 
-def unet3d(batch: int) -> Places:
-    """Cicek et al. 2016, with zero padding, for volumes of 32x64x64 voxels and 3 channels, 3 classes."""
-    channels, size, kept = 3, (32, 64, 64), []
-    for level, out in enumerate((64, 128, 256, 512), start=1):
-        yield f"down{level} a", Layer(batch, channels, size, out // 2, 3, padding=1)
-        yield f"down{level} b", Layer(batch, out // 2, size, out, 3, padding=1)
-        kept.append((out, size))
-        channels, size = out, tuple(extent // 2 for extent in size)
-    size = kept.pop()[1]
-    for level, (skipped, larger) in zip((3, 2, 1), reversed(kept), strict=True):
-        yield f"enlarge{level}", Layer(batch, channels, size, channels, 2, up=2)
-        size = larger
-        yield f"up{level} a", Layer(batch, channels + skipped, size, skipped, 3, padding=1)
-        yield f"up{level} b", Layer(batch, skipped, size, skipped, 3, padding=1)
-        channels = skipped
-    yield "classify", Layer(batch, channels, size, 3, 1)
+def cyclegan_generator(batch: int) -> Places:
+    """Zhu et al. 2017, with nine residual blocks, for 256x256 images."""
+    yield "first", Layer(batch, 3, (262, 262), 64, 7)
+    yield "halve1", Layer(batch, 64, (256, 256), 128, 3, stride=2, padding=1)
+    yield "halve2", Layer(batch, 128, (128, 128), 256, 3, stride=2, padding=1)
+    for block in range(9):
+        for place in ("a", "b"):  # padded by reflection
+            yield f"residual{block} {place}", Layer(batch, 256, (66, 66), 256, 3)
+    yield "double2", Layer(batch, 256, (64, 64), 128, 3, padding=(1, 0), up=2)
+    yield "double1", Layer(batch, 128, (128, 128), 64, 3, padding=(1, 0), up=2)
+    yield "last", Layer(batch, 64, (262, 262), 3, 7)
 
 
-def wavenet(batch: int) -> Places:
-    """van den Oord et al. 2016: three stacks of ten causal layers, 64 residual and 256 skip channels, 4096 samples."""
-    samples = (4096,)
-    yield "input", Layer(batch, 256, samples, 64, 2, padding=(1, 0))
-    for stack in range(1, 4):
-        for dilation in (2**power for power in range(10)):
-            gated = Layer(batch, 64, samples, 128, 2, padding=(dilation, 0), dilation=dilation)
-            yield f"stack{stack}", gated
-            yield f"stack{stack} residual", Layer(batch, 64, samples, 64, 1)
-            yield f"stack{stack} skip", Layer(batch, 64, samples, 256, 1)
-    yield "head1", Layer(batch, 256, samples, 256, 1)
-    yield "head2", Layer(batch, 256, samples, 256, 1)
-
-
-def hifigan(batch: int) -> Places:
-    """Kong et al. 2020, the generator V1, for 32 frames of 80 mel bands: 8192 samples."""
-    yield "input", Layer(batch, 80, (32,), 512, 7, padding=3)
-    channels, samples = 512, 32
-    for i, (up, taps) in enumerate(((8, 16), (8, 16), (2, 4), (2, 4)), start=1):
-        yield f"up{i}", Layer(batch, channels, (samples,), channels // 2, taps, padding=(taps - up) // 2, up=up)
-        channels, samples = channels // 2, samples * up
-        for taps in (3, 7, 11):
-            for dilation in (1, 3, 5):
-                reach = dilation * (taps // 2)
-                dilated = Layer(batch, channels, (samples,), channels, taps, padding=reach, dilation=dilation)
-                yield f"fusion{i}", dilated
-                yield f"fusion{i}", Layer(batch, channels, (samples,), channels, taps, padding=taps // 2)
-    yield "output", Layer(batch, channels, (samples,), 1, 7, padding=3)
+def fsrcnn(batch: int) -> Places:
+    """Dong et al. 2016, FSRCNN(56, 12, 4), three times as large, for images of 96x96 pixels."""
+    size = (96, 96)
+    yield "features", Layer(batch, 1, size, 56, 5, padding=2)
+    yield "shrink", Layer(batch, 56, size, 12, 1)
+    for i in range(1, 5):
+        yield f"map{i}", Layer(batch, 12, size, 12, 3, padding=1)
+    yield "expand", Layer(batch, 12, size, 56, 1)
+    yield "enlarge", Layer(batch, 56, size, 1, 9, padding=3, up=3)

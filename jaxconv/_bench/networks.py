@@ -4,7 +4,7 @@ Each function yields (place in the network, layer) in the order of the network, 
 the end are left out; those that act on each pixel alone (ConvNeXt) are 1x1 convolutions and are in.
 """
 
-from . import classifiers, generators
+from . import classifiers, generators, sounds, volumes
 
 NETWORKS = {
     "resnet50": classifiers.resnet50,
@@ -17,11 +17,18 @@ NETWORKS = {
     "dcgan-generator": generators.dcgan_generator,
     "dcgan-discriminator": classifiers.dcgan_discriminator,
     "pix2pix-generator": generators.pix2pix_generator,
-    "c3d": classifiers.c3d,
+    "c3d": volumes.c3d,
     "alexnet": classifiers.alexnet,
+    "densenet121": classifiers.densenet121,
+    "squeezenet": classifiers.squeezenet,
+    "regnetx-3.2gf": classifiers.regnetx_3_2gf,
+    "replknet-31b": classifiers.replknet31b,
+    "cyclegan-generator": generators.cyclegan_generator,
     "srcnn": generators.srcnn,
+    "fsrcnn": generators.fsrcnn,
     "unet": generators.unet,
-    "unet3d": generators.unet3d,
-    "wavenet": generators.wavenet,
-    "hifigan": generators.hifigan,
+    "unet3d": volumes.unet3d,
+    "wavenet": sounds.wavenet,
+    "hifigan": sounds.hifigan,
+    "conv-tasnet": sounds.conv_tasnet,
 }

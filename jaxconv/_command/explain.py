@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from .._default_plan import default_plan_path
-from .._explain import Explained, Explanation, explain
+from .._explain import explain
+from .._explanation import Explained, Explanation
 from .._files import write_atomically
 from .._plan import Plan, PlanError
 from .command import Command, UsageError, add_json, add_policy, print_json, terminal

@@ -17,8 +17,9 @@ import jax
 from jax import lax
 
 from .._bench.layer import LAYOUTS, dimension_numbers
-from .._geometry import Geometry, geometry_of
+from .._geometry import Geometry
 from .._geometry_json import precision_name
+from .._parameters import geometry_of
 from .command import UsageError
 from .keys import DEFAULTS, KEYS, size
 

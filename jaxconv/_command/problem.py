@@ -19,7 +19,8 @@ from .._bench.by_jax import in_direction
 from .._bench.job import DIRECTIONS
 from .._bench.layer import LAYOUTS
 from .._bench.suites import FIXED, SUITES, suite
-from .._geometry import Geometry, geometry_of
+from .._geometry import Geometry
+from .._parameters import geometry_of, to_params
 from .command import UsageError
 from .keys import KEYS, count
 from .language import FORM, check_keys, read, split, value_of
@@ -47,7 +48,7 @@ class Problem(NamedTuple):
         """lax's function of two operands that computes it, and their shapes."""
         g = self.geometry
         lhs, rhs = (jax.ShapeDtypeStruct(layout.shape, g.dtype) for layout in (g.lhs_layout, g.rhs_layout))
-        return in_direction(self.direction, partial(lax.conv_general_dilated, **g.to_params()), lhs, rhs)
+        return in_direction(self.direction, partial(lax.conv_general_dilated, **to_params(g)), lhs, rhs)
 
     def titled(self, title: str) -> str:
         """For people: a title, and the layer it is of, if it is of one."""

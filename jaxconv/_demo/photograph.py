@@ -18,9 +18,9 @@ from rich.table import Table
 from .._accuracy import ERROR_FACTOR, NORMWISE, error_bound, largest
 from .._algorithms import ALGORITHMS
 from .._conv import conv_general_dilated
-from .._geometry import geometry_of
 from .._measure import measure
 from .._oracle import oracle
+from .._parameters import geometry_of
 
 TAPS = 9
 SECONDS = 0.1  # of runs of each algorithm, of which there are three at least

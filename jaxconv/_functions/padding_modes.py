@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._conv import conv_general_dilated
-from .._geometry import geometry_of
+from .._parameters import geometry_of
 from .axes import Padding, pads
 from .options import Options
 

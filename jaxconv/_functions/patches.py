@@ -14,7 +14,8 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from .._algorithms import im2col
-from .._geometry import Geometry, geometry_of
+from .._geometry import Geometry
+from .._parameters import geometry_of
 from .arrays import as_array
 
 

@@ -25,8 +25,9 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from .._conv import conv_general_dilated
-from .._geometry import check_operands, dilated
+from .._geometry import dilated
 from .._layout import channels_last
+from .._parameters import check_operands
 from .axes import Axes, Padding, pairs, per_axis
 
 

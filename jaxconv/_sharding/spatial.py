@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._geometry import geometry_of
+from .._parameters import geometry_of
 from .factors import Axes
 from .halo import AxisName, in_mesh_order
 from .shard import convolve_shard

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from .._accuracy import error_bound, largest
-from .._geometry import geometry_of
+from .._parameters import geometry_of
 from ._problem import Problem, first_wrong, wide
 from ._strategy import problems as any_problem
 

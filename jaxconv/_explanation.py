@@ -1,0 +1,178 @@
+"""What is said of the convolutions of a program: a row for each, which print as a table and draw as bars."""
+
+import html
+import io
+from collections.abc import Iterator
+from itertools import compress
+from typing import Any, NamedTuple
+
+from . import _geometry_json
+from ._geometry import Geometry
+
+COLUMNS = ("#", "role", "convolution", "algorithm", "why", "ms", "Gflop", "MB", "workspace", "error", "slower, ms")
+WIDE = 140  # characters, from which on a table has room for all columns
+
+
+class Explained(NamedTuple):
+    """One convolution of a program.
+
+    Attributes:
+      geometry: what it computes.
+      role: "forward", "input gradient" or "weight gradient", as far as its layout tells.
+      times: how often it runs each time the program does.
+      algorithm, why: what was chosen and in words what for.
+      predicted: algorithm -> seconds by the cost model, of all that have a prediction.
+      measured: algorithm -> seconds as the plan in use has them.
+      rejected: algorithm -> why it is not the one.
+      flops: of one run, two for each multiply-add.
+      bytes: of operands and result.
+      workspace: bytes that the algorithm takes beside those, as it estimates them.
+      error_factor: the bound on its error, as a multiple of that of a direct sum.
+    """
+
+    geometry: Geometry
+    role: str
+    times: int
+    algorithm: str
+    why: str
+    predicted: dict[str, float]
+    measured: dict[str, float]
+    rejected: dict[str, str]
+    flops: int
+    bytes: int
+    workspace: int
+    error_factor: float
+
+    @property
+    def seconds(self) -> float | None:
+        """Of one run: measured, or predicted, or unknown."""
+        return self.measured.get(self.algorithm, self.predicted.get(self.algorithm))
+
+    def to_json(self) -> dict[str, Any]:
+        """Nothing but what JSON has."""
+        return {**self._asdict(), "geometry": _geometry_json.to_json(self.geometry), "seconds": self.seconds}
+
+    def slower(self) -> list[tuple[str, float]]:
+        """The algorithms that could be taken, with their seconds, fastest first."""
+        times = {
+            name: seconds for name, seconds in {**self.predicted, **self.measured}.items() if name in self.rejected
+        }
+        return sorted(times.items(), key=lambda item: item[1])
+
+
+class Explanation(NamedTuple):
+    """Every convolution of a program, in order. It prints as a table, also in notebooks; `details` has all reasons.
+
+    Attributes:
+      rows: the convolutions.
+    """
+
+    rows: tuple[Explained, ...]
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all convolutions together, as far as they are measured or predicted; None where none of them is."""
+        known = [row.times * row.seconds for row in self.rows if row.seconds is not None]
+        return sum(known) if known or not self.rows else None
+
+    @property
+    def flops(self) -> int:
+        """Of all convolutions together."""
+        return sum(row.times * row.flops for row in self.rows)
+
+    def table(self) -> list[tuple[str, ...]]:
+        """A line of words for each row, then the totals; `COLUMNS` are the names."""
+        lines = [
+            (
+                f"{number}" + (f" x {row.times}" if row.times > 1 else ""),
+                row.role,
+                row.geometry.describe(),
+                row.algorithm,
+                row.why,
+                milliseconds(row.seconds) + ("" if row.measured or row.seconds is None else " predicted"),
+                f"{row.flops / 1e9:.3g}",
+                f"{row.bytes / 1e6:.3g}",
+                f"{row.workspace / 2**20:.3g} MiB",
+                f"{row.error_factor:g}",
+                ", ".join(f"{name} {milliseconds(seconds)}" for name, seconds in row.slower()),
+            )
+            for number, row in enumerate(self.rows, 1)
+        ]
+        runs = sum(row.times for row in self.rows)
+        moved = sum(row.times * row.bytes for row in self.rows)
+        most = max((row.workspace for row in self.rows), default=0)
+        total = (f"{runs}", "", "all", "", "", milliseconds(self.seconds), f"{self.flops / 1e9:.3g}")
+        return [*lines, (*total, f"{moved / 1e6:.3g}", f"{most / 2**20:.3g} MiB", "", "")]
+
+    def __repr__(self) -> str:  # what a prompt shows; the fields' own are pages long
+        return f"Explanation({len(self.rows)} convolutions, {milliseconds(self.seconds)} ms)"
+
+    def __str__(self) -> str:
+        try:
+            from rich.console import Console
+        except ImportError:
+            raise ImportError("a printed table needs rich: pip install 'jaxconv[tools]'") from None
+        text = io.StringIO()
+        Console(file=text, width=200).print(self)
+        return text.getvalue().rstrip("\n")
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """The table, for a console of rich: on a narrow one without the columns that have sentences."""
+        from rich.table import Table
+
+        shown = [name not in ("why", "slower, ms") or options.max_width >= WIDE for name in COLUMNS]
+        table = Table()
+        for name in compress(COLUMNS, shown):
+            table.add_column(name, overflow="fold", no_wrap=name == "algorithm")
+        *lines, total = self.table()
+        for line in lines:
+            table.add_row(*compress(line, shown))
+        table.add_section()
+        table.add_row(*compress(total, shown))
+        yield table
+
+    def details(self) -> str:
+        """Of each convolution, why every other algorithm is not the one."""
+        blocks = []
+        for number, row in enumerate(self.rows, 1):
+            head = f"{number} {row.role} {row.geometry.describe()}: {row.algorithm}, {row.why}"
+            blocks.append("\n".join([head, *(f"    {name}: {reason}" for name, reason in row.rejected.items())]))
+        return "\n".join(blocks)
+
+    def _repr_html_(self) -> str:
+        def row(cells, kind: str) -> str:
+            return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+        *lines, total = self.table()
+        body = "\n".join(row(line, "td") for line in lines)
+        return f"<table>\n{row(COLUMNS, 'th')}\n{body}\n{row(total, 'th')}\n</table>"
+
+    def plot(self, axes: Any = None) -> Any:
+        """Bars of the time of each convolution, by what was chosen and by lax's own, on matplotlib `axes` (new ones
+        if None), which are returned.
+
+        Raises:
+          ImportError: without matplotlib.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError:
+            raise ImportError("a plot needs matplotlib: pip install 'jaxconv[tools]'") from None
+        if axes is None:
+            _, axes = plt.subplots(figsize=(8, 1 + 0.3 * len(self.rows)), layout="constrained")
+        names = [f"{i} {row.geometry.describe()}, {row.role}, {row.algorithm}" for i, row in enumerate(self.rows, 1)]
+        places = range(len(self.rows))
+        xla = [1e3 * row.times * row.measured.get("xla", row.predicted.get("xla", 0.0)) for row in self.rows]
+        axes.barh([place - 0.2 for place in places], xla, 0.4, label="xla", color="lightgray")
+        ours = [1e3 * row.times * (row.seconds or 0.0) for row in self.rows]
+        axes.barh([place + 0.2 for place in places], ours, 0.4, label="chosen")
+        axes.set_yticks(list(places), names)
+        axes.invert_yaxis()
+        axes.set_xlabel("ms")
+        axes.legend()
+        return axes
+
+
+def milliseconds(seconds: float | None) -> str:
+    """In words; "?" where they are not known."""
+    return "?" if seconds is None else f"{1e3 * seconds:.3g}"
