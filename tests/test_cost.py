@@ -81,7 +81,7 @@ def test_the_committed_model_is_the_one_the_data_give(rows):
     for row in rows[::7]:
         for name in row.seconds:
             ours, theirs = predicted(fresh, name, row), predicted(kept, name, row)
-            assert ours == theirs or ours == pytest.approx(theirs, rel=3e-2)
+            assert ours == theirs or ours == pytest.approx(theirs, rel=1e-2)
 
 
 def test_the_choice_follows_from_the_prediction():
@@ -170,4 +170,4 @@ def test_more_threads_are_not_slower(monkeypatch):
 
 def test_the_file_is_small_enough_to_read():
     path = Path(_cost.__file__).with_name("_cost.json")
-    assert path.stat().st_size < 80_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}
+    assert path.stat().st_size < 90_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}

@@ -131,7 +131,8 @@ def allowed(geometry, axes, mesh):
 
 def on_shards(mesh, axes, max_bytes):
     """The convolution by `convolve_shard`, of shards that are made equal with NaNs: nothing may depend on these. And
-    what it sends. `max_bytes` of 0: in pieces, where that can be, or of one position each."""
+    what it sends. `max_bytes` of 0: in pieces, where that can be, or of one position each. By "xla", in which
+    groups that are NaN spoil others, whatever the cost model knows."""
 
     def convolve(lhs, rhs, **arguments):
         geometry = geometry_of(lhs, rhs, **arguments)
@@ -149,7 +150,7 @@ def on_shards(mesh, axes, max_bytes):
 
         local = partial(
             shard.convolve_shard,
-            lambda lhs, rhs, params, _: jaxconv.conv_general_dilated(lhs, rhs, **params),
+            lambda lhs, rhs, params, _: jaxconv.conv_general_dilated(lhs, rhs, **params, algorithm="xla"),
             geometry=geometry,
             params=to_params(geometry),
             axes=possible,

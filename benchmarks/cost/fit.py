@@ -93,6 +93,6 @@ def write_model(fits: dict[str, Any], margin: float) -> None:
     features = list(dict.fromkeys(feature for _, _, own in every for feature in own["weights"]))
     rows = []
     for name, kind, own in every:
-        weights = [round(own["weights"][feature], 3) if feature in own["weights"] else 0 for feature in features]
+        weights = [round(own["weights"][feature], 4) if feature in own["weights"] else 0 for feature in features]
         rows.append({"algorithm": name, "kind": kind, **own, "weights": weights})
     write_rows(MODEL, {"margin": margin, "features": features}, "fits", rows)
