@@ -113,9 +113,8 @@ def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
 
 def test_little_work_is_left_to_lax_on_a_gpu():
     """It is over before another program would have started: nothing of that was measured."""
-    layer = Layer(4, 64, (64, 64), 64, 31, padding=15, groups=64)
-    for images, name in ((4, "packing"), (1, "packing"), (0, "xla")):
-        some = geometry(layer._replace(images=images) if images else layer._replace(spatial=(8, 8)))
+    for images, side, name in ((4, 64, "packing"), (1, 64, "packing"), (1, 32, "xla"), (4, 8, "xla")):
+        some = geometry(Layer(images, 64, (side, side), 64, 31, padding=15, groups=64))
         assert choose(DEFAULT, some, "cuda").algorithm == name
 
 

@@ -7,6 +7,17 @@ from .layer import Layer
 Places = Iterator[tuple[str, Layer]]
 
 
+def _bottleneck(
+    batch: int, place: str, channels: int, inner: int, out: int, size: int, stride: int, groups: int, is_first: bool
+) -> Places:
+    """1x1, 3x3 with the stride and the groups, 1x1; beside the first of a stage, a 1x1 that makes the sizes equal."""
+    yield f"{place} conv1", Layer(batch, channels, (size, size), inner, 1)
+    yield f"{place} conv2", Layer(batch, inner, (size, size), inner, 3, stride, 1, groups=groups)
+    if is_first:
+        yield f"{place} downsample", Layer(batch, channels, (size, size), out, 1, stride)
+    yield f"{place} conv3", Layer(batch, inner, (size // stride, size // stride), out, 1)
+
+
 def _residual(batch: int, width: int, groups: int) -> Places:
     """ResNet with bottlenecks, the stride on the 3x3, whose blocks of `planes` channels are `planes * width` wide."""
     yield "stem", Layer(batch, 3, (224, 224), 64, 7, stride=2, padding=3)
@@ -15,13 +26,8 @@ def _residual(batch: int, width: int, groups: int) -> Places:
         for block in range(blocks):
             stride = 2 if stage > 1 and block == 0 else 1
             inner, out, place = planes * width, planes * 4, f"layer{stage}.{block}"
-            yield f"{place} conv1", Layer(batch, channels, (size, size), inner, 1)
-            yield f"{place} conv2", Layer(batch, inner, (size, size), inner, 3, stride, 1, groups=groups)
-            if block == 0:
-                yield f"{place} downsample", Layer(batch, channels, (size, size), out, 1, stride)
-            size //= stride
-            yield f"{place} conv3", Layer(batch, inner, (size, size), out, 1)
-            channels = out
+            yield from _bottleneck(batch, place, channels, inner, out, size, stride, groups, block == 0)
+            channels, size = out, size // stride
 
 
 def resnet50(batch: int) -> Places:
@@ -158,13 +164,8 @@ def regnetx_3_2gf(batch: int) -> Places:
     for stage, (out, blocks) in enumerate(((96, 2), (192, 6), (432, 15), (1008, 2)), start=1):
         for block in range(blocks):
             stride, place = 1 if block else 2, f"stage{stage}.{block}"
-            yield f"{place} conv1", Layer(batch, channels, (size, size), out, 1)
-            yield f"{place} conv2", Layer(batch, out, (size, size), out, 3, stride, 1, groups=out // 48)
-            if block == 0:
-                yield f"{place} shortcut", Layer(batch, channels, (size, size), out, 1, stride)
-            size //= stride
-            yield f"{place} conv3", Layer(batch, out, (size, size), out, 1)
-            channels = out
+            yield from _bottleneck(batch, place, channels, out, out, size, stride, out // 48, block == 0)
+            channels, size = out, size // stride
 
 
 def replknet31b(batch: int) -> Places:
