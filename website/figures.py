@@ -66,5 +66,5 @@ def no_faster(file: str) -> str:
     table = [[line.row["name"], line.row["direction"]] for line in lost]
     close = sum(1 for line in lines if line.best != "xla" and line.ratios["lax"] < 1.25)
     words = f"In {len(lost)} of {len(lines)} cases no other algorithm is faster than lax's own, in {close} more by less"
-    listed = "\n".join(f"- {name}, {direction}" for name, direction in table)
-    return f"{words} than a quarter:\n\n{listed}\n\nMeasured with {_conditions(content['environment'])}."
+    listed = ":\n\n" + "\n".join(f"- {name}, {direction}" for name, direction in table) if table else "."
+    return f"{words} than a quarter{listed}\n\nMeasured with {_conditions(content['environment'])}."
