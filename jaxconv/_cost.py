@@ -14,6 +14,7 @@ do on layers they were not fitted to. Types, and algorithms, that were not measu
 import json
 from functools import cache
 from math import exp, log, prod
+from operator import gt
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "one tap": float(prod(g.kernel) == 1),
         "one axis": float(g.ndim == 1),
         "three axes": float(g.ndim == 3),
+        "taps past inputs": float(any(map(gt, g.kernel, g.spatial))),  # XLA's tiled convolutions do without such
         "lhs turned": float(not g.lhs_layout.is_canonical),
         "rhs turned": float(not g.rhs_layout.is_canonical),
         "out turned": float(not g.out_layout.is_canonical),

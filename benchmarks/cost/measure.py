@@ -106,7 +106,7 @@ def measure_doubtful(out: Path) -> None:
             with wide_as(row.geometry.dtype):
                 medians, _ = _autotune.measured(row.geometry, [*row.seconds], SETTINGS)
             rows[name]["seconds"] = {each: min(time, row.seconds[each]) for each, time in medians.items()}
-    _save(out, rows)
+            _save(out, rows)
 
 
 def _so_far(out: Path) -> dict[str, dict[str, Any]]:
