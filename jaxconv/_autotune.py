@@ -54,7 +54,8 @@ def autotune(
       progress: whether to show a bar; None shows one on a terminal, if `rich` is installed.
 
     Returns:
-      The plan. After an interruption (Ctrl-C) that of the convolutions measured so far, with a warning.
+      The plan. After an interruption (Ctrl-C) that of the convolutions measured so far, with a warning. What of an
+      algorithm fails on the device, for want of memory mostly, is not in it, with a warning as well.
 
     Raises:
       ValueError: for an unknown accuracy or a negative `max_workspace_bytes`.
@@ -129,14 +130,23 @@ def tune(geometry: Geometry, settings: Settings) -> Tuned:
 
 
 def measured(geometry: Geometry, names: list[str], settings: Settings) -> tuple[dict[str, float], dict[str, float]]:
-    """Algorithm -> median of its seconds, those that are not slow in turns, and -> its error."""
+    """Algorithm -> median of its seconds, those that are not slow in turns, and -> its error.
+
+    What fails on the device, for want of memory mostly, is left out with a warning; its error is raised if all do.
+    """
     lhs, rhs = random_operands(geometry)
     on_device = jax.device_put((lhs, rhs))
     calls, errors, first = {}, {}, {}
     for name in names:
         arguments = {**to_params(geometry), "algorithm": name, "max_workspace_bytes": settings.bound(platform())}
-        compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
-        out = jax.block_until_ready(compiled(*on_device))
+        try:
+            compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
+            out = jax.block_until_ready(compiled(*on_device))
+        except jax.errors.JaxRuntimeError as error:
+            if name == names[-1] and not first:
+                raise
+            warnings.warn(f"{name} is not measured for {geometry.describe()}: {str(error):.200}", stacklevel=2)
+            continue
         errors[name] = sampled_error(out, lhs, rhs, geometry)
         calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(*on_device))
         first[name] = clocked(calls[name])

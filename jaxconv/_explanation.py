@@ -48,6 +48,11 @@ class Explained(NamedTuple):
         """Of one run: measured, or predicted, or unknown."""
         return self.measured.get(self.algorithm, self.predicted.get(self.algorithm))
 
+    @property
+    def is_predicted(self) -> bool:
+        """Whether that is a prediction."""
+        return self.algorithm not in self.measured and self.algorithm in self.predicted
+
     def to_json(self) -> dict[str, Any]:
         """Nothing but what JSON has."""
         return {**self._asdict(), "geometry": _geometry_json.to_json(self.geometry), "seconds": self.seconds}
@@ -89,7 +94,7 @@ class Explanation(NamedTuple):
                 row.geometry.describe(),
                 row.algorithm,
                 row.why,
-                milliseconds(row.seconds) + ("" if row.measured or row.seconds is None else " predicted"),
+                milliseconds(row.seconds) + (" predicted" if row.is_predicted else ""),
                 f"{row.flops / 1e9:.3g}",
                 f"{row.bytes / 1e6:.3g}",
                 f"{row.workspace / 2**20:.3g} MiB",
@@ -149,7 +154,7 @@ class Explanation(NamedTuple):
 
     def plot(self, axes: Any = None) -> Any:
         """Bars of the time of each convolution, by what was chosen and by lax's own, on matplotlib `axes` (new ones
-        if None), which are returned.
+        if None), which are returned; "?" where it is not known.
 
         Raises:
           ImportError: without matplotlib.
@@ -161,12 +166,13 @@ class Explanation(NamedTuple):
         if axes is None:
             _, axes = plt.subplots(figsize=(8, 1 + 0.3 * len(self.rows)), layout="constrained")
         names = [f"{i} {row.geometry.describe()}, {row.role}, {row.algorithm}" for i, row in enumerate(self.rows, 1)]
-        places = range(len(self.rows))
-        xla = [1e3 * row.times * row.measured.get("xla", row.predicted.get("xla", 0.0)) for row in self.rows]
-        axes.barh([place - 0.2 for place in places], xla, 0.4, label="xla", color="lightgray")
-        ours = [1e3 * row.times * (row.seconds or 0.0) for row in self.rows]
-        axes.barh([place + 0.2 for place in places], ours, 0.4, label="chosen")
-        axes.set_yticks(list(places), names)
+        lax = [row.measured.get("xla", row.predicted.get("xla")) for row in self.rows]
+        chosen = [row.seconds for row in self.rows]
+        for shift, label, color, seconds in ((-0.2, "xla", "lightgray", lax), (0.2, "chosen", None, chosen)):
+            lengths = [1e3 * row.times * (each or 0.0) for row, each in zip(self.rows, seconds, strict=True)]
+            bars = axes.barh([place + shift for place in range(len(lengths))], lengths, 0.4, label=label, color=color)
+            axes.bar_label(bars, ["?" if each is None else "" for each in seconds], padding=2)
+        axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlabel("ms")
         axes.legend()

@@ -7,10 +7,10 @@ from jax import lax
 
 from ._geometry import Geometry
 
-TYPES = frozenset(
+TYPES = tuple(
     "bool int2 int4 int8 int16 int32 int64 uint2 uint4 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 "
     "complex64 complex128".split()
-)
+)  # no set: what a file has in place of one need not be hashable
 
 
 def to_json(geometry: Geometry) -> dict[str, Any]:

@@ -7,8 +7,8 @@ A plan holds for the machine it was made on. The file is JSON, read as data and 
 """
 
 import json
-import math
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Mapping
@@ -218,4 +218,4 @@ def _tuned(entry: Any) -> tuple[Geometry, Tuned]:
 
 
 def _is_amount(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value >= 0
+    return type(value) in (int, float) and 0 <= value <= sys.float_info.max  # JSON's integers may be any size

@@ -22,6 +22,7 @@ from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 from jax.interpreters import ad, batching, mlir
 
+from . import _lax_rules
 from ._algorithms import ALGORITHMS
 from ._algorithms.xla import in_canonical_order
 from ._geometry import Geometry
@@ -87,8 +88,7 @@ def _lower(context, lhs, rhs, *, request, **params):
     target = "cuda" if "cuda" in platforms else platform
     if target == "cpu" and context.module_context.lowering_parameters.for_export:
         target = EXPORTED_CPU
-    if lax_rules:
-        context = _with_lax_rule(context, platform)
+    context = _lax_rules.followed(context, platform)
     if (shared_out := _shared_out(context, geometry, request, params, platforms)) is not None:
         compute, context = shared_out
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
@@ -152,37 +152,14 @@ def _devices(context: Any) -> int:
     return getattr(axes, "num_devices", 1)
 
 
-# Platform (None: all others) -> the rule by which lax lowers its convolution, once `lower_lax_by` has replaced it.
-lax_rules: dict[str | None, Callable] = {}
-
-
 def lower_lax_by(make_request: Callable[[], Request] | None) -> None:
     """From now on lax's convolutions are lowered as ours are, by the request that is made when they are; None: by lax's
-    own rules again. Programs that are compiled stay as they are. For one thread at a time."""
-    if not lax_rules:
-        tables = {None: mlir._lowerings, **mlir._platform_specific_lowerings}
-        rules = {platform: table[lax_conv_p].rule for platform, table in tables.items() if lax_conv_p in table}
-        lax_rules.update(rules)
-    for platform, rule in lax_rules.items():
-        mlir.register_lowering(lax_conv_p, partial(_lower_lax, make_request) if make_request else rule, platform)
+    own rules again. As `_lax_rules.lower_by`."""
+    _lax_rules.lower_by(partial(_lower_lax, make_request) if make_request else None)
 
 
 def _lower_lax(make_request, context, lhs, rhs, **params):
     return _lower(context, lhs, rhs, request=make_request(), **params)
-
-
-def _with_lax_rule(context: Any, platform: str) -> Any:
-    """The context with lax's convolutions lowered by lax's own rule: those that our algorithms end in, and the real
-    ones that lax makes of complex ones.
-
-    What is lowered in it goes to caches of its own: in those of the module an equal convolution is the caller's.
-    """
-    module = context.module_context
-    rule = lax_rules.get(platform, lax_rules[None])  # "several" are some that have none of their own
-    others = module.lowering_parameters.override_lowering_rules or ()
-    parameters = replace(module.lowering_parameters, override_lowering_rules=((lax_conv_p, rule), *others))
-    module = module.replace(lowering_parameters=parameters, lowering_cache={}, cached_primitive_lowerings={})
-    return context.replace(module_context=module)
 
 
 @partial(jax.jit, static_argnames=PARAMETERS)

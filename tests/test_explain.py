@@ -98,6 +98,17 @@ def test_measured_times_come_from_the_plan():
     assert explanation.seconds == 0.5
 
 
+@on_cpu
+def test_a_time_that_was_not_measured_is_said_to_be_predicted():
+    """Though others of that convolution were: here the plan's own choice is not within the accuracy."""
+    geometry = geometry_of(IMAGE, KERNEL, (1, 1), "SAME", dimension_numbers=LAYOUTS["NHWC"])
+    with Plan(conditions(), {geometry: Tuned("fft", {"fft": 0.5}, {})}):
+        explanation = jaxconv.explain(conv, IMAGE, KERNEL)
+    [row] = explanation.rows
+    assert row.algorithm != "fft" and row.measured == {"fft": 0.5}
+    assert explanation.table()[0][COLUMNS.index("ms")].endswith(" predicted")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_roles(layout):
     image = IMAGE if layout == "NHWC" else jax.ShapeDtypeStruct((2, 8, 16, 16), "float32")
@@ -134,6 +145,7 @@ def test_it_draws(explanation):
     assert len(axes.patches) == 2 * len(explanation.rows)
     widths = [bar.get_width() for bar in axes.patches[len(explanation.rows) :]]
     np.testing.assert_allclose(widths, [1e3 * row.times * row.seconds for row in explanation.rows])
+    assert not any(text.get_text() for text in axes.texts)
     assert explanation.plot(axes) is axes
 
 
@@ -160,3 +172,4 @@ def test_times_that_nobody_knows_are_not_zero():
     explanation = jaxconv.explain(conv, jax.ShapeDtypeStruct((0, 16, 16, 8), "float32"), KERNEL)
     assert explanation.seconds is None and "?" in explanation.table()[-1]
     assert repr(explanation) == "Explanation(1 convolutions, ? ms)"
+    assert [text.get_text() for text in explanation.plot().texts] == ["?", "?"]

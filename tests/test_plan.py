@@ -24,6 +24,7 @@ from jaxconv._machine import conditions
 from jaxconv._parameters import geometry_of
 from jaxconv._plan import Plan, PlanError, Tuned
 from jaxconv._sampled import random_operands, sampled_error
+from jaxconv._settings import Settings
 from jaxconv.testing import DTYPES, problems
 
 LHS, RHS = jnp.ones((2, 3, 8, 8), "float32"), jnp.ones((4, 3, 3, 3), "float32")
@@ -219,31 +220,30 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
-@given(st.data())
-def test_damaged_files_are_refused_or_whole(data):
-    """Any value anywhere exchanged, and any part cut off: a clear error, or a plan that saves what it loaded."""
-    content = plan_of("im2col").to_json()
-    places = []
+def places(value, place=()):
+    """The keys that lead to each value in a plan's JSON, but to all of it."""
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield (*place, key)
+        yield from places(value[key], (*place, key))
 
-    def walk(value, place):
-        places.append(place)
-        for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-            walk(value[key], (*place, key))
 
-    content = json.loads(json.dumps(content))
-    walk(content, ())
-    place = data.draw(st.sampled_from(places[1:]))
-    target = content
+PLACES = [*places(json.loads(json.dumps(plan_of("im2col").to_json())))]
+
+
+def exchanged(place, value):
+    """A plan's JSON with another value there."""
+    content = target = json.loads(json.dumps(plan_of("im2col").to_json()))
     for key in place[:-1]:
         target = target[key]
-    target[place[-1]] = data.draw(HOSTILE)
-    text = json.dumps(content)
-    text = text[: data.draw(st.sampled_from([len(text), len(text) // 2]))]
-    path = data.draw(st.builds(lambda: __import__("pathlib").Path(jaxconv.__file__).parent / "nowhere"))
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    target[place[-1]] = value
+    return json.dumps(content)
+
+
+def refused_or_whole(path, text):
+    """A clear error, or a plan that saves what it loaded."""
+    path.write_text(text)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other versions
-        path = Path(folder) / "plan.json"
-        path.write_text(text)
         try:
             plan = Plan.load(path)
         except PlanError as error:
@@ -251,6 +251,20 @@ def test_damaged_files_are_refused_or_whole(data):
         else:
             plan.save(path)
             assert Plan.load(path) == plan
+
+
+@given(st.data())
+def test_damaged_files_are_refused_or_whole(data):
+    """Any value anywhere exchanged, and any part cut off."""
+    text = exchanged(data.draw(st.sampled_from(PLACES)), data.draw(HOSTILE))
+    with tempfile.TemporaryDirectory() as folder:
+        refused_or_whole(Path(folder) / "plan.json", text[: data.draw(st.sampled_from([len(text), len(text) // 2]))])
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_of_each_kind_of_value_in_each_place(place, tmp_path):
+    for value in (None, True, -1, 0.5, 10**400, -(10**400), float("inf"), float("nan"), "", "float32", [], {}, [{}], [[]]):
+        refused_or_whole(tmp_path / "plan.json", exchanged(place, value))
 
 
 def test_interrupted_it_keeps_what_it_has(monkeypatch):
@@ -265,6 +279,18 @@ def test_interrupted_it_keeps_what_it_has(monkeypatch):
     monkeypatch.setattr(_autotune, "tune", tune)
     with pytest.warns(UserWarning, match="interrupted, 2 of 3 convolutions are left to the cost model"):
         assert len(jaxconv.autotune(step, LHS, RHS, progress=False).convolutions) == 1
+
+
+def test_what_fails_on_the_device_is_left_out(monkeypatch):
+    def fail(*operands):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no memory left")
+
+    monkeypatch.setitem(jaxconv.ALGORITHMS, "im2col", jaxconv.ALGORITHMS["im2col"]._replace(convolve=fail))
+    with pytest.warns(UserWarning, match="im2col is not measured for .*no memory left"):
+        [tuned] = jaxconv.autotune(conv, LHS, RHS, progress=False).convolutions.values()
+    assert "im2col" not in {*tuned.seconds, *tuned.errors} and len(tuned.seconds) > 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no memory left"):
+        _autotune.measured(geometry_of(LHS, RHS, (1, 1), "SAME"), ["im2col"], Settings())
 
 
 def test_it_ends_when_its_time_is_over(monkeypatch):
