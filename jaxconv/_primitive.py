@@ -24,7 +24,7 @@ from jax.interpreters import ad, batching, mlir
 
 from . import _lax_rules
 from ._algorithms import ALGORITHMS
-from ._algorithms.xla import in_canonical_order
+from ._algorithms.xla import cropping, in_canonical_order
 from ._geometry import Geometry
 from ._operand_types import of_types_that_multiply
 from ._parameters import check_geometry, from_params
@@ -94,8 +94,8 @@ def _lower(context, lhs, rhs, *, request, **params):
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
     name = choose(request, geometry, target, _devices(context) > 1).algorithm
     if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
-        bind = partial(lax_conv_p.bind, **params)
-        compute = in_canonical_order(lax_conv_p.bind, params) if platform == "cpu" else bind
+        bind = cropping(lax_conv_p.bind) if platform in ("cpu", "several") else lax_conv_p.bind
+        compute = in_canonical_order(bind, params) if platform == "cpu" else partial(bind, **params)
     else:
         compute = _computed_by(name, geometry, request.settings.bound(target), target)
         context = _untyped(context)

@@ -43,17 +43,24 @@ BY_CHANNELS = Cut(("channels",))
 
 
 def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
-    """The convolution of some of the channels with some of the taps along the first axis."""
+    """The convolution of some of the channels with some of the taps along the first axis.
+
+    Its lhs is a window of that axis. Where all windows begin equally far in front of an element of the dilated lhs, it
+    is one of elements, dilated as they were; otherwise of the dilated and padded lhs.
+    """
     g = replace(geometry, in_channels=channels)
     if not g.ndim or rows == g.kernel[0]:
         return g
-    length = (g.out_spatial[0] - 1) * g.strides[0] + dilated(rows, g.rhs_dilation[0])
+    grow = g.lhs_dilation[0] if rows * g.rhs_dilation[0] % g.lhs_dilation[0] == 0 else 1
+    reach = (g.out_spatial[0] - 1) * g.strides[0] + dilated(rows, g.rhs_dilation[0])
+    cropped = -g.padding[0][0] % grow  # between the first element of a window and what its first tap meets
+    length = -(-(reach + cropped) // grow)
     return replace(
         g,
         kernel=(rows, *g.kernel[1:]),
         spatial=(length, *g.spatial[1:]),
-        padding=((0, 0), *g.padding[1:]),
-        lhs_dilation=(1, *g.lhs_dilation[1:]),
+        padding=((-cropped, reach + cropped - dilated(length, grow)), *g.padding[1:]),
+        lhs_dilation=(grow, *g.lhs_dilation[1:]),
     )
 
 
@@ -112,15 +119,19 @@ def in_summands(
     if (count, channels) == (taps, g.in_channels):
         total = compute(g.lhs_layout.whole(lhs), g.rhs_layout.whole(rhs), small)
         return g.out_layout.stored(total.astype(g.out_dtype))
-    # A window of rows is cut out padded; `compute` pads along the other axes.
-    first_axis = replace(
-        g, padding=(*g.padding[:1], *((0, 0),) * (g.ndim - 1)), lhs_dilation=(*g.lhs_dilation[:1], *(1,) * (g.ndim - 1))
-    )
 
     def read_lhs(row, channel):
         if count == taps:
             return g.lhs_layout.read(lhs, (*(0,) * (g.ndim + 2), channel), (g.batch, *g.spatial, g.groups, channels))
-        return read_window(lhs, first_axis, (0, row * g.rhs_dilation[0], *(0,) * g.ndim, channel), small)
+        # A window of rows is cut out padded; `compute` does what is left to do, and pads along the other axes.
+        grow, rest = small.lhs_dilation[0], g.ndim - 1
+        padding = tuple(-(-side // grow) for side in g.padding[0])
+        first_axis = replace(
+            g,
+            padding=(padding, *((0, 0),) * rest),
+            lhs_dilation=(g.lhs_dilation[0] // grow, *(1,) * rest),
+        )
+        return read_window(lhs, first_axis, (0, row * g.rhs_dilation[0] // grow, *(0,) * g.ndim, channel), small)
 
     def read(index):
         row, channel = index[0] * count, index[1] * channels

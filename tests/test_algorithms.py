@@ -161,6 +161,31 @@ def test_unusual_types_equal_lax(algorithm, dtype):
     np.testing.assert_allclose(got.astype("float32"), expected.astype("float32"), rounding)
 
 
+# (spatial sizes, taps, and the arguments), of four channels and more: code for vectors of them reads far.
+CROPPED = {
+    "one axis": ((9,), (3,), {"padding": ((-2, 1),)}),
+    "strided": ((9,), (3,), {"padding": ((-2, 3),), "window_strides": (2,)}),
+    "two axes": ((6, 9), (3, 3), {"padding": ((-1, 1), (0, -1))}),
+    "both": ((6, 9), (1, 3), {"padding": ((0, 0), (-3, 2))}),
+    "dilated": ((6, 9), (3, 3), {"padding": ((-1, 1), (-2, 4)), "rhs_dilation": (1, 2)}),
+    "dilated lhs": ((6, 9), (3, 3), {"padding": ((-1, 1), (-5, 4)), "lhs_dilation": (1, 3)}),
+    "three axes": ((4, 5, 6), (2, 2, 2), {"padding": ((-1, 1), (0, 0), (-2, 1))}),
+    "all of it": ((6, 9), (3, 3), {"padding": ((1, 1), (-9, 5))}),
+}
+
+
+@every_algorithm
+@pytest.mark.parametrize("case", CROPPED)
+def test_what_is_cropped_is_not_read(algorithm, case):
+    """XLA's convolutions for CPUs read beyond the input for some of these, and give what was in memory there."""
+    space, taps, arguments = CROPPED[case]
+    arguments = {"window_strides": (1,) * len(taps), **arguments}
+    for channels in (4, 32):
+        problem = Problem((2, channels, *space), (channels, channels, *taps), **arguments)
+        if not refusal(problem, algorithm):
+            agrees(problem, algorithm, "jit", *["gradient"] * (channels == 4))
+
+
 @every_algorithm
 def test_without_64_bit_types(algorithm):
     with jax.enable_x64(False):

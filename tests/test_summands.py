@@ -5,11 +5,13 @@ from math import prod
 import jax
 import pytest
 
+from jaxconv import ALGORITHMS
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import onednn
 from jaxconv._geometry import Geometry
 from jaxconv._parameters import geometry_of
-from jaxconv._summands import Cut, choose_summands
+from jaxconv._summands import Cut, choose_summands, summed
+from jaxconv.testing import Problem
 
 # The weight gradient of a 1-D layer: 8 images, 4092 positions.
 GEOMETRY = geometry_of(
@@ -51,6 +53,37 @@ def test_the_largest_part_that_fits_and_stays_in_the_cache(most, cached, channel
 
 def test_what_fits_in_no_way():
     assert choose_summands(GEOMETRY, products, 0, Cut(("rows", "channels"), cached=up_to(10))) is None
+
+
+@pytest.mark.parametrize("algorithm", ["polyphase", "kn2row"])
+@pytest.mark.parametrize("up, spread", [(1, 1), (1, 2), (2, 1), (3, 1), (2, 2), (3, 2), (2, 3)])
+def test_windows_of_a_dilated_input(algorithm, up, spread):
+    """Of any padding in front: the smallest parts there are, which begin at elements or between them."""
+    for low in (-4, -1, 0, 1, 2, 5):
+        high = 2 * 2 + 11 * spread - 9 * up - low  # for three rows of results
+        problem = Problem(
+            (2, 4, 10, 5), (3, 4, 12, 5), (2, 1), ((low, high), (1, 1)), (up, 1), (spread, 1), seed=low % 7
+        )
+        lhs, rhs = problem.operands()
+        geometry = geometry_of(lhs, rhs, **problem.arguments)
+        if ALGORITHMS[algorithm].unsupported(geometry, MAX_WORKSPACE_BYTES):
+            assert algorithm == "polyphase" and up == 1
+            continue
+        convolve = ALGORITHMS[algorithm].convolve
+        out = jax.jit(lambda lhs, rhs, convolve=convolve, geometry=geometry: convolve(lhs, rhs, geometry, 0))(lhs, rhs)
+        assert not problem.violation(out, lhs, rhs)
+
+
+@pytest.mark.parametrize(
+    "rows, window",
+    [(12, ((10, 5), (2, 1), 1)), (6, ((5, 5), (2, 1), -1)), (4, ((4, 5), (2, 1), -1)), (3, ((5, 5), (1, 1), 0))],
+)
+def test_a_window_keeps_its_dilation_where_it_begins_at_elements(rows, window):
+    lhs, rhs = (jax.ShapeDtypeStruct(shape, "float32") for shape in ((2, 4, 10, 5), (3, 4, 12, 5)))
+    geometry = geometry_of(lhs, rhs, (1, 1), ((1, -6), (1, 1)), (2, 1))
+    part = summed(geometry, 4, rows)
+    assert (part.spatial, part.lhs_dilation, part.padding[0][0]) == window
+    assert part.out_spatial == geometry.out_spatial and part.kernel == (rows, 5)
 
 
 def test_onednn_goes_through_taps_that_stay_in_the_cache():

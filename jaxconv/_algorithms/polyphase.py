@@ -17,7 +17,7 @@ from .._algorithm import either
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
 from .._phases import Phase, axis_phases, interleave
-from .._summands import BY_CHANNELS, added_up
+from .._summands import added_up
 from . import _onednn, kn2row
 
 MAX_POSITIONS = 4  # of each phase, for products of matrices
@@ -95,6 +95,6 @@ def refuses(geometry: Geometry) -> str:
 
 ALGORITHM = either(
     lambda geometry: geometry.few_positions,
-    yes=added_up(compute, workspace, refuses, cut=BY_CHANNELS),
+    yes=added_up(compute, workspace, refuses),
     no=chunked(Kernel(compute, workspace), refuses),
 )._replace(ends_in_xla=True)

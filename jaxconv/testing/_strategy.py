@@ -52,6 +52,8 @@ def problems(
 ) -> st.SearchStrategy[Problem]:
     """Valid convolution problems over the arguments of `lax.conv_general_dilated`. They shrink to small ones.
 
+    Images, and channels of each group, are up to 3, or channels 4, 8 or 12, as code for vectors has them; axes up to 8.
+
     A convolution that takes less than lax's says so here, and is tried on what it takes.
 
     Args:
@@ -101,6 +103,8 @@ def _problems(draw, ndim, dtypes, max_macs, layouts, some_taps, may) -> Problem:
         count = draw(st.integers(1, 3), label="groups")
         feature_groups, batch_groups = draw(st.sampled_from([(count, 1), (1, count)]), label="kind of groups")
     batch, inputs, outputs = (draw(st.integers(least, 3)) for _ in range(3))
+    vectors = draw(st.sampled_from([1, 1, 4]), label="vectors of channels")  # there is code that is for these alone
+    inputs, outputs = inputs * vectors, outputs * vectors
     size, taps = sizes(least, 8), along(st.sampled_from(some_taps))
     numbers = draw(_layouts(space) if layouts is None else st.sampled_from(layouts), label="layout")
     lhs_letters, rhs_letters, _ = numbers or ("NC" + space, "OI" + space, "")
