@@ -3,7 +3,8 @@
     python -m benchmarks.cost.measure OUT [--threads N]     again after an interruption: it goes on where it was
     python -m benchmarks.cost.measure OUT --suite NAME ...  the convolutions of a suite as well, of a --batch, --dtype,
                                                             --layout, and forward alone with a --result of another type
-    python -m benchmarks.cost.measure OUT ... --merge       puts its times into training.json
+    python -m benchmarks.cost.measure OUT ... --merge       puts its times into training.json, and those of plans that
+                                                            `python -m benchmarks.models.plans` makes
     python -m benchmarks.cost.measure OUT ... --anew ...    the same with all convolutions, for times of one machine
     python -m benchmarks.cost.measure OUT --doubtful ...    what is far from a fit to them, once more: other work makes
                                                             times longer, so the lesser counts
@@ -41,7 +42,7 @@ from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
 from .fit import fit, predicted
-from .rows import TRAINING, Row, load, row_of, wide_as
+from .rows import TRAINING, Row, load, of_plan, row_of, wide_as
 
 FAR = 2.0  # times the best: not measured
 FAR_ANEW = 3.0  # the same where the times are of another machine
@@ -136,7 +137,7 @@ def key(row: dict[str, Any]) -> str:
 
 def merge(outs: list[Path], anew: bool) -> None:
     """training.json with the times of algorithms that it has none of, or `anew` with those from here in their place."""
-    contents = [json.loads(out.read_text()) for out in outs]
+    contents = [_rows_and_conditions(out) for out in outs]
     times = {key(row): row["seconds"] for content in contents for row in content["rows"]}
     old, rows, known = json.loads(TRAINING.read_text()), [], set()
     for fields, row in zip(old["rows"], load(), strict=True):
@@ -158,6 +159,14 @@ def merge(outs: list[Path], anew: bool) -> None:
         for content in contents
     ]
     write_rows(TRAINING, {"conditions": [*old["conditions"], *added]}, "rows", rows)
+
+
+def _rows_and_conditions(out: Path) -> dict[str, Any]:
+    """What this measured, or a plan has."""
+    content = json.loads(out.read_text())
+    if "convolutions" in content:
+        content["rows"] = [{**row, "job": row} for row in of_plan(out, content)]
+    return content
 
 
 def main() -> None:

@@ -44,10 +44,8 @@ def condense(paths: Iterable[Path]) -> None:
             raise SystemExit(f"{path} was measured on {platform}: the model is of CPUs, and chooses for them alone")
         if "convolutions" in content:
             conditions.append(content["conditions"])
-            for each in content["convolutions"]:
-                row = {"suite": f"{path.stem}, training step", "geometry": each["geometry"]}
-                row |= {"threads": content["conditions"]["threads"], "seconds": each["seconds"]}
-                rows.setdefault(json.dumps(each["geometry"]), row)
+            for row in of_plan(path, content):
+                rows.setdefault(json.dumps(row["geometry"]), row)
             continue
         conditions.append({**content["environment"], **content["settings"]})
         for row in map(with_xla, content["rows"]):
@@ -57,6 +55,12 @@ def condense(paths: Iterable[Path]) -> None:
                 job["threads"] = content["environment"]["cores"]
                 rows.setdefault(json.dumps(job), {**job, "seconds": seconds})
     write_rows(TRAINING, {"conditions": conditions}, "rows", rows.values())
+
+
+def of_plan(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that a plan's file has, of a training step of the file's name."""
+    each = {"suite": f"{path.stem}, training step", "threads": content["conditions"]["threads"]}
+    return [{**each, "geometry": row["geometry"], "seconds": row["seconds"]} for row in content["convolutions"]]
 
 
 def load() -> list[Row]:
