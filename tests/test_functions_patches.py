@@ -75,6 +75,7 @@ FIXED = {
     "bools": Problem((1, 2, 5), (1, 1, 3), (1,), "SAME", dtype="bool"),
     "no images": Problem((0, 2, 5), (1, 1, 3), (1,), "SAME"),
     "no positions": Problem((1, 2, 2), (1, 1, 3), (1,), "VALID"),
+    "no positions of bools": Problem((1, 2, 2), (1, 1, 3), (1,), "VALID", dtype="bool"),
     "nothing but padding": Problem((1, 2, 0), (1, 1, 3), (1,), ((2, 2),)),
     "no axes": Problem((2, 3), (1, 3), (), "VALID"),
 }

@@ -163,6 +163,8 @@ def _unfolded(image: jax.Array, geometry: Geometry) -> jax.Array:
 def _folded(patches: jax.Array, geometry: Geometry) -> jax.Array:
     """The same the other way: there is no second implementation to disagree with the first. Bools have no transpose,
     the integers that they are added up in do."""
+    if geometry.is_empty:  # and what JAX makes of a bool that nothing depends on has no value
+        return jnp.zeros(geometry.lhs_layout.shape, geometry.dtype)
     wide = replace(geometry, dtype=geometry.accumulator.name)
     image = jax.ShapeDtypeStruct(geometry.lhs_layout.shape, wide.dtype)
     (total,) = jax.linear_transpose(partial(_unfolded, geometry=wide), image)(patches.astype(wide.dtype))
