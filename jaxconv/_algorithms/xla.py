@@ -30,8 +30,8 @@ def convolve(
 def cropping(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """lax's convolution, or its primitive's `bind`, of an lhs without what negative padding takes off its front.
 
-    XLA on the CPU (all jaxlib that this was tried with) does not count that when it decides whether windows lie within
-    the input, and reads what is in memory beyond it (https://github.com/openxla/xla/issues/48713).
+    XLA on the CPU (jaxlib 0.10.2; not seen with 0.12.0.1) does not count that when it decides whether windows lie
+    within the input, and reads what is in memory beyond it (https://github.com/openxla/xla/issues/48713).
     """
 
     def convolve_cropped(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
