@@ -93,7 +93,7 @@ def _lower(context, lhs, rhs, *, request, **params):
         compute, context = shared_out
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
     name = choose(request, geometry, target, _devices(context) > 1).algorithm
-    if name == "xla":  # the very parameters that lax made: any it has, symbolic ones included, any compiled program
+    if name == "xla":  # what lax made, but for what is cropped: all parameters it has, symbolic ones, any program
         bind = cropping(lax_conv_p.bind) if platform in ("cpu", "several") else lax_conv_p.bind
         compute = in_canonical_order(bind, params) if platform == "cpu" else partial(bind, **params)
     else:

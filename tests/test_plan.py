@@ -263,22 +263,8 @@ def test_damaged_files_are_refused_or_whole(data):
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
 def test_of_each_kind_of_value_in_each_place(place, tmp_path):
-    for value in (
-        None,
-        True,
-        -1,
-        0.5,
-        10**400,
-        -(10**400),
-        float("inf"),
-        float("nan"),
-        "",
-        "float32",
-        [],
-        {},
-        [{}],
-        [[]],
-    ):
+    numbers = -1, 0.5, 10**400, -(10**400), float("inf"), float("nan")
+    for value in (None, True, *numbers, "", "float32", [], {}, [{}], [[]]):
         refused_or_whole(tmp_path / "plan.json", exchanged(place, value))
 
 
