@@ -46,12 +46,16 @@ class Explained(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """Of one run: measured, or predicted, or unknown."""
-        return self.measured.get(self.algorithm, self.predicted.get(self.algorithm))
+        return self.seconds_of(self.algorithm)
 
     @property
     def is_predicted(self) -> bool:
         """Whether that is a prediction."""
         return self.algorithm not in self.measured and self.algorithm in self.predicted
+
+    def seconds_of(self, algorithm: str) -> float | None:
+        """What one run by `algorithm` takes: measured, or predicted, or unknown."""
+        return self.measured.get(algorithm, self.predicted.get(algorithm))
 
     def to_json(self) -> dict[str, Any]:
         """Nothing but what JSON has."""
@@ -166,7 +170,7 @@ class Explanation(NamedTuple):
         if axes is None:
             _, axes = plt.subplots(figsize=(8, 1 + 0.3 * len(self.rows)), layout="constrained")
         names = [f"{i} {row.geometry.describe()}, {row.role}, {row.algorithm}" for i, row in enumerate(self.rows, 1)]
-        lax = [row.measured.get("xla", row.predicted.get("xla")) for row in self.rows]
+        lax = [row.seconds_of("xla") for row in self.rows]
         chosen = [row.seconds for row in self.rows]
         for shift, label, color, seconds in ((-0.2, "xla", "lightgray", lax), (0.2, "chosen", None, chosen)):
             lengths = [1e3 * row.times * (each or 0.0) for row, each in zip(self.rows, seconds, strict=True)]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from benchmarks.cost import rows
+from benchmarks.cost import measure, rows
 from benchmarks.models import __main__ as models
 from jaxconv.__main__ import main
 from jaxconv._bench import by_torch, device, process, worker
@@ -172,3 +172,5 @@ def test_times_of_other_devices_do_not_reach_the_cost_model(tmp_path):
         path.write_text(json.dumps(content))
         with pytest.raises(SystemExit, match="was measured on cuda: the model is of CPUs"):
             rows.condense([path])
+        with pytest.raises(SystemExit, match="was measured on cuda"):
+            measure.merge([path], anew=False)

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,28 @@ def test_readme_examples():
     with jax.enable_x64(False):
         result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0 and result.failed == 0
+
+
+def rows(path):
+    """The cells of every row of the tables in a file, by the first of them; of two such rows the upper."""
+    lines = re.findall(r"^\| (.+) \|$", (ROOT / path).read_text(), re.MULTILINE)
+    return {cells[0]: cells for cells in (line.split(" | ") for line in reversed(lines))}
+
+
+def test_the_front_page_has_the_figures_that_were_measured():
+    readme, front = (ROOT / "README.md").read_text(), rows("README.md")
+    core = rows("benchmarks/core.md")
+    for direction in ("forward", "input-grad", "weight-grad", "all"):
+        assert front[direction] == core[direction]
+    steps = rows("benchmarks/models.md")
+    columns = [steps["model"].index(f"jaxconv over {other}") for other in ("lax", "torch")]
+    networks = steps.keys() - {"model", "---"}
+    for name in networks:
+        assert front[name] == [name, *(steps[name][column] for column in columns)]
+    gains = sorted(float(front[name][1]) for name in networks if name != "geometric mean")
+    assert f"networks {gains[0]:.1f} to {gains[-1]:.1f} times as fast" in readme
+    count, over_best = rows("benchmarks/cost.md")["all"][1:3]
+    assert f"take {over_best} times as long" in readme and f"geometric mean of {count} convolutions" in readme
 
 
 def public_names():

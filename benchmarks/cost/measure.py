@@ -42,7 +42,7 @@ from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
 from .fit import fit, predicted
-from .rows import TRAINING, Row, load, of_plan, row_of, wide_as
+from .rows import TRAINING, Row, load, of_cpu, of_plan, row_of, wide_as
 
 FAR = 2.0  # times the best: not measured
 FAR_ANEW = 3.0  # the same where the times are of another machine
@@ -164,6 +164,7 @@ def merge(outs: list[Path], anew: bool) -> None:
 def _rows_and_conditions(out: Path) -> dict[str, Any]:
     """What this measured, or a plan has."""
     content = json.loads(out.read_text())
+    of_cpu(out, content)
     if "convolutions" in content:
         content["rows"] = [{**row, "job": row} for row in of_plan(out, content)]
     return content

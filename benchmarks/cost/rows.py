@@ -39,9 +39,7 @@ def condense(paths: Iterable[Path]) -> None:
     rows, conditions = {}, []
     for path in paths:
         content = json.loads(path.read_text())
-        platform = content.get("environment", content.get("conditions", {})).get("platform", "cpu")
-        if platform != "cpu":
-            raise SystemExit(f"{path} was measured on {platform}: the model is of CPUs, and chooses for them alone")
+        of_cpu(path, content)
         if "convolutions" in content:
             conditions.append(content["conditions"])
             for row in of_plan(path, content):
@@ -55,6 +53,13 @@ def condense(paths: Iterable[Path]) -> None:
                 job["threads"] = content["environment"]["cores"]
                 rows.setdefault(json.dumps(job), {**job, "seconds": seconds})
     write_rows(TRAINING, {"conditions": conditions}, "rows", rows.values())
+
+
+def of_cpu(path: Path, content: dict[str, Any]) -> None:
+    """Ends the program where the file is not what a CPU took."""
+    platform = content.get("environment", content.get("conditions", {})).get("platform", "cpu")
+    if platform != "cpu":
+        raise SystemExit(f"{path} was measured on {platform}: the model is of CPUs, and chooses for them alone")
 
 
 def of_plan(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
