@@ -23,7 +23,6 @@ from typing import Any
 import jax
 
 from jaxconv import conv_general_dilated
-from jaxconv._autotune import candidates
 from jaxconv._bench.by_jax import function
 from jaxconv._bench.job import DIRECTIONS, Job
 from jaxconv._bench.layer import Layer
@@ -34,8 +33,9 @@ from jaxconv._geometry import Geometry
 from jaxconv._machine import conditions
 from jaxconv._measure import clocked, workspace_bytes
 from jaxconv._parameters import to_params
-from jaxconv._sampled import random_operands, sampled_error
+from jaxconv._sampled import random_operands, sampled_errors
 from jaxconv._settings import Settings
+from jaxconv._trials import candidates
 
 SETTINGS = Settings("fast")
 ROUNDS, ROUND_SECONDS, MOST_CALLS = 3, 0.008, 60
@@ -85,7 +85,9 @@ def measured(geometry: Geometry, pool: ThreadPoolExecutor, hopeless: float) -> d
     found = {"failed": failed, "errors": {}, "workspace": {}, "seconds": {}}
     first = {}
     for name, program in programs.items():
-        found["errors"][name] = float(f"{sampled_error(run(program, operands, 1), lhs, rhs, geometry):.3g}")
+        found["errors"][name] = float(
+            f"{sampled_errors(run(program, operands, 1), lhs, rhs, geometry).componentwise:.3g}"
+        )
         found["workspace"][name] = workspace_bytes(program)
         first[name] = min(clocked(lambda p=program: run(p, operands, 1)) for _ in range(2))
     fast = [name for name, seconds in first.items() if name == "xla" or seconds <= hopeless * min(first.values())]

@@ -44,7 +44,10 @@ def _walk(jaxpr: Any, times: int) -> Iterator[Found]:
             geometry = from_params(lhs, rhs, params)
             yield Found(geometry, request, times, role(geometry))
         more = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(equation.params):
+        runs = equation.params
+        if equation.primitive.name == "custom_linear_solve":  # its other programs are for derivatives
+            runs = {"solve": runs["jaxprs"].solve}
+        for inner in jaxprs_in_params(runs):
             yield from _walk(inner, times * more)
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ._machine import conditions
-from ._plan import Plan
+from ._plan import SCHEMA, Plan, read
 
 
 def default_plan_path() -> Path:
@@ -14,7 +14,8 @@ def default_plan_path() -> Path:
         from platformdirs import user_cache_path
     except ImportError:
         raise ImportError("the default plan needs platformdirs: pip install 'jaxconv[tools]'") from None
-    key = hashlib.sha256(json.dumps(conditions(), sort_keys=True).encode()).hexdigest()[:16]
+    holds_for = {**conditions(), "schema": SCHEMA}
+    key = hashlib.sha256(json.dumps(holds_for, sort_keys=True).encode()).hexdigest()[:16]
     return user_cache_path("jaxconv", appauthor=False) / f"plan-{key}.json"
 
 
@@ -39,7 +40,7 @@ def save_default_plan(plan: Plan) -> Path:
     The file is read, merged and replaced under a lock: processes that tune at once lose nothing of each other's.
 
     Raises:
-      PlanError: if the file there is damaged. It is left as it is.
+      PlanError: if the file there is damaged, or of another version of the format. It is left as it is.
       ValueError: if the plan was made under other conditions than the one there.
       ImportError: without `platformdirs` and `filelock`.
     """
@@ -56,6 +57,6 @@ def merge_into(path: Path, plan: Plan) -> Plan:
         raise ImportError("the default plan needs filelock: pip install 'jaxconv[tools]'") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        kept = Plan.load(path) | plan if path.exists() else plan
+        kept = read(path) | plan if path.exists() else plan
         kept.save(path)
     return kept

@@ -55,14 +55,25 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
     cost = predictions(g, settings, here)
     tuned = settings.plan.convolutions.get(g) if settings.plan else None
     measured = dict(tuned.seconds) if tuned else {}
-    rejected = {}
+    rejected, others = {}, {}
     for name in ALGORITHMS:
         if name != choice.algorithm:
             seconds, kind = measured.get(name, cost.get(name)), "measured" if name in measured else "predicted"
-            slower = f"{milliseconds(seconds)} ms {kind}" if seconds is not None else "not measured"
-            rejected[name] = refusal(name, g, settings, here) or slower
+            rejected[name] = refusal(name, g, settings, here)
+            if not rejected[name]:
+                rejected[name] = f"{milliseconds(seconds)} ms {kind}" if seconds is not None else "not measured"
+                others |= {name: seconds} if seconds is not None else {}
+    others = dict(sorted(others.items(), key=lambda item: item[1]))
+    size = sizes(g, choice.algorithm, settings.bound(here))
+    factor = ERROR_FACTOR[choice.algorithm]
+    return Explained(g, role, times, *choice, cost, measured, rejected, others, *size, factor)
+
+
+def sizes(geometry: Geometry, algorithm: str, bound: int) -> tuple[int | None, int | None, int | None]:
+    """Flops, bytes of operands and result, and of the algorithm's workspace; None for each where shapes are symbols."""
+    g = geometry
+    if g.is_symbolic:
+        return None, None, None
     shapes = ((g.lhs_layout, g.dtype), (g.rhs_layout, g.dtype), (g.out_layout, g.out_dtype))
     moved = sum(prod(layout.shape) * jnp.dtype(dtype).itemsize for layout, dtype in shapes)
-    workspace = ALGORITHMS[choice.algorithm].workspace(g, settings.bound(here)) if not g.is_empty else 0
-    factor = ERROR_FACTOR[choice.algorithm]
-    return Explained(g, role, times, *choice, cost, measured, rejected, 2 * g.macs, moved, workspace, factor)
+    return 2 * g.macs, moved, 0 if g.is_empty else ALGORITHMS[algorithm].workspace(g, bound)

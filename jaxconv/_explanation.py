@@ -2,14 +2,14 @@
 
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import compress
 from typing import Any, NamedTuple
 
 from . import _geometry_json
 from ._geometry import Geometry
 
-COLUMNS = ("#", "role", "convolution", "algorithm", "why", "ms", "Gflop", "MB", "workspace", "error", "slower, ms")
+COLUMNS = ("#", "role", "convolution", "algorithm", "why", "ms", "Gflop", "MB", "workspace", "error", "others, ms")
 WIDE = 140  # characters, from which on a table has room for all columns
 
 
@@ -24,9 +24,10 @@ class Explained(NamedTuple):
       predicted: algorithm -> seconds by the cost model, of all that have a prediction.
       measured: algorithm -> seconds as the plan in use has them.
       rejected: algorithm -> why it is not the one.
-      flops: of one run, two for each multiply-add.
-      bytes: of operands and result.
-      workspace: bytes that the algorithm takes beside those, as it estimates them.
+      others: algorithm -> seconds, measured or predicted, of those that might have been taken, fastest first.
+      flops: of one run, two for each multiply-add; None where shapes are symbols.
+      bytes: of operands and result, or None.
+      workspace: bytes that the algorithm takes beside those, as it estimates them, or None.
       error_factor: the bound on its error, as a multiple of that of a direct sum.
     """
 
@@ -38,9 +39,10 @@ class Explained(NamedTuple):
     predicted: dict[str, float]
     measured: dict[str, float]
     rejected: dict[str, str]
-    flops: int
-    bytes: int
-    workspace: int
+    others: dict[str, float]
+    flops: int | None
+    bytes: int | None
+    workspace: int | None
     error_factor: float
 
     @property
@@ -61,13 +63,6 @@ class Explained(NamedTuple):
         """Nothing but what JSON has."""
         return {**self._asdict(), "geometry": _geometry_json.to_json(self.geometry), "seconds": self.seconds}
 
-    def slower(self) -> list[tuple[str, float]]:
-        """The algorithms that could be taken, with their seconds, fastest first."""
-        times = {
-            name: seconds for name, seconds in {**self.predicted, **self.measured}.items() if name in self.rejected
-        }
-        return sorted(times.items(), key=lambda item: item[1])
-
 
 class Explanation(NamedTuple):
     """Every convolution of a program, in order. It prints as a table, also in notebooks; `details` has all reasons.
@@ -81,13 +76,17 @@ class Explanation(NamedTuple):
     @property
     def seconds(self) -> float | None:
         """Of all convolutions together, as far as they are measured or predicted; None where none of them is."""
-        known = [row.times * row.seconds for row in self.rows if row.seconds is not None]
-        return sum(known) if known or not self.rows else None
+        return self._total(row.seconds for row in self.rows)
 
     @property
-    def flops(self) -> int:
-        """Of all convolutions together."""
-        return sum(row.times * row.flops for row in self.rows)
+    def flops(self) -> int | None:
+        """Of all convolutions together, as far as their shapes are numbers; None where those of none are."""
+        return self._total(row.flops for row in self.rows)
+
+    def _total(self, each: Iterable[Any]) -> Any:
+        """Of all runs, where one of each row has so much, as far as that is known; None where none of it is."""
+        known = [row.times * one for row, one in zip(self.rows, each, strict=True) if one is not None]
+        return sum(known) if known or not self.rows else None
 
     def table(self) -> list[tuple[str, ...]]:
         """A line of words for each row, then the totals; `COLUMNS` are the names."""
@@ -99,19 +98,18 @@ class Explanation(NamedTuple):
                 row.algorithm,
                 row.why,
                 milliseconds(row.seconds) + (" predicted" if row.is_predicted else ""),
-                f"{row.flops / 1e9:.3g}",
-                f"{row.bytes / 1e6:.3g}",
-                f"{row.workspace / 2**20:.3g} MiB",
+                *_sizes(row.flops, row.bytes, row.workspace),
                 f"{row.error_factor:g}",
-                ", ".join(f"{name} {milliseconds(seconds)}" for name, seconds in row.slower()),
+                ", ".join(f"{name} {milliseconds(seconds)}" for name, seconds in row.others.items()),
             )
             for number, row in enumerate(self.rows, 1)
         ]
         runs = sum(row.times for row in self.rows)
-        moved = sum(row.times * row.bytes for row in self.rows)
-        most = max((row.workspace for row in self.rows), default=0)
-        total = (f"{runs}", "", "all", "", "", milliseconds(self.seconds), f"{self.flops / 1e9:.3g}")
-        return [*lines, (*total, f"{moved / 1e6:.3g}", f"{most / 2**20:.3g} MiB", "", "")]
+        moved = self._total(row.bytes for row in self.rows)
+        workspaces = [row.workspace for row in self.rows if row.workspace is not None]
+        most = max(workspaces, default=None if self.rows else 0)
+        total = (f"{runs}", "", "all", "", "", milliseconds(self.seconds))
+        return [*lines, (*total, *_sizes(self.flops, moved, most), "", "")]
 
     def __repr__(self) -> str:  # what a prompt shows; the fields' own are pages long
         return f"Explanation({len(self.rows)} convolutions, {milliseconds(self.seconds)} ms)"
@@ -129,7 +127,7 @@ class Explanation(NamedTuple):
         """The table, for a console of rich: on a narrow one without the columns that have sentences."""
         from rich.table import Table
 
-        shown = [name not in ("why", "slower, ms") or options.max_width >= WIDE for name in COLUMNS]
+        shown = [name not in ("why", "others, ms") or options.max_width >= WIDE for name in COLUMNS]
         table = Table()
         for name in compress(COLUMNS, shown):
             table.add_column(name, overflow="fold", no_wrap=name == "algorithm")
@@ -185,4 +183,13 @@ class Explanation(NamedTuple):
 
 def milliseconds(seconds: float | None) -> str:
     """In words; "?" where they are not known."""
-    return "?" if seconds is None else f"{1e3 * seconds:.3g}"
+    return _in_words(seconds, 1e-3)
+
+
+def _sizes(flops: int | None, moved: int | None, workspace: int | None) -> tuple[str, str, str]:
+    """In Gflop, MB and MiB."""
+    return _in_words(flops, 1e9), _in_words(moved, 1e6), _in_words(workspace, 2**20, " MiB")
+
+
+def _in_words(amount: float | None, unit: float, name: str = "") -> str:
+    return "?" if amount is None else f"{amount / unit:.3g}{name}"

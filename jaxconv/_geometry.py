@@ -38,7 +38,7 @@ class Geometry:
       strides, lhs_dilation, rhs_dilation: one positive integer for each spatial axis.
       padding: (low, high) for each spatial axis, counted on the dilated input; negative values crop.
       dtype: name of the operands' type.
-      precision, preferred_element_type: as lax keeps them after normalising.
+      precision, preferred_element_type: as lax keeps them after normalising, and goes by them.
       dimension_numbers: lax's `ConvDimensionNumbers`.
       batch_grouped: whether G counts batch groups (otherwise feature groups).
     """

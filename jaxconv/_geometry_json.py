@@ -3,21 +3,19 @@
 import dataclasses
 from typing import Any
 
+import jax.numpy as jnp
 from jax import lax
 
 from ._geometry import Geometry
 
-TYPES = tuple(
-    "bool int2 int4 int8 int16 int32 int64 uint2 uint4 uint8 uint16 uint32 uint64 float16 bfloat16 float32 float64 "
-    "complex64 complex128".split()
-)  # no set: what a file has in place of one need not be hashable
+# All that JAX has. No set: what a file has in place of one need not be hashable.
+TYPES = sorted({jnp.dtype(each).name for each in vars(jnp).values() if isinstance(each, type(jnp.float32))})
 
 
 def to_json(geometry: Geometry) -> dict[str, Any]:
-    """Nothing but what JSON has."""
-    fields = {field.name: getattr(geometry, field.name) for field in dataclasses.fields(geometry)}
-    precision, numbers = precision_name(geometry.precision), list(geometry.dimension_numbers)
-    return {**fields, "precision": precision, "dimension_numbers": numbers}
+    """Nothing but what JSON has: sizes that are symbols as words, which `from_json` does not read."""
+    fields = {field.name: _plain(getattr(geometry, field.name)) for field in dataclasses.fields(geometry)}
+    return {**fields, "precision": precision_name(geometry.precision)}
 
 
 def from_json(content: Any) -> Geometry:
@@ -48,6 +46,12 @@ def from_json(content: Any) -> Geometry:
     return Geometry(**fields)
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (int, str)) else str(value)
+
+
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
@@ -75,7 +79,6 @@ def named_precision(name: Any) -> Any:
         return tuple(map(named_precision, name))
     if name is None:
         return None
-    for kind in (lax.Precision, lax.DotAlgorithmPreset):
-        if isinstance(name, str) and name in kind.__members__:
-            return kind[name]
+    if isinstance(name, str) and name in lax.Precision.__members__:
+        return lax.Precision[name]
     raise ValueError(f"no precision of lax: {name!r:.100}")

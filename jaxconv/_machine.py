@@ -3,6 +3,8 @@
 import importlib.metadata
 import os
 import platform as system
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def cores() -> int:
-    """Those this process may use."""
+    """Those this process may use: as many as NPROC says, which XLA goes by, or all that the system lets it have."""
+    said = os.environ.get("NPROC", "")
+    if said.isdecimal() and int(said):
+        return int(said)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -55,6 +60,11 @@ def platform() -> str:
     except RuntimeError:
         return "rocm"
     return "cuda"
+
+
+def having(dtypes: Iterable[str]) -> AbstractContextManager:
+    """A context in which JAX has these types: those of 64 bits are to be switched on."""
+    return jax.enable_x64(True) if {"float64", "complex128", "int64", "uint64"} & set(dtypes) else nullcontext()
 
 
 def conditions() -> dict[str, Any]:

@@ -29,11 +29,18 @@ def from_params(lhs: Any, rhs: Any, params: dict[str, Any]) -> Geometry:
         lhs_dilation=tuple(params["lhs_dilation"]),
         rhs_dilation=tuple(params["rhs_dilation"]),
         dtype=jnp.dtype(lhs.dtype).name,
-        precision=params["precision"],
+        precision=_precision_of_convolutions(params["precision"]),
         preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
         dimension_numbers=numbers,
         batch_grouped=params["batch_group_count"] > 1,
     )
+
+
+def _precision_of_convolutions(precision: Any) -> Any:
+    """Algorithms are for `dot_general`, which refuses those that it cannot do; lax's convolutions take any, and compute
+    as by default."""
+    is_algorithm = isinstance(precision, (lax.DotAlgorithm, lax.DotAlgorithmPreset))
+    return (lax.Precision.DEFAULT,) * 2 if is_algorithm else precision
 
 
 def to_params(geometry: Geometry) -> dict[str, Any]:

@@ -20,12 +20,11 @@ from typing import Any, NamedTuple
 
 from . import _geometry_json
 from ._accuracy import ACCURACIES
-from ._algorithm import MAX_WORKSPACE_BYTES
 from ._algorithms import ALGORITHMS
 from ._files import write_rows
 from ._geometry import Geometry
 from ._machine import conditions
-from ._settings import current, using
+from ._settings import changed, current, using
 
 SCHEMA = 1
 FIELDS = {"schema", "conditions", "accuracy", "max_workspace_bytes", "convolutions"}
@@ -33,6 +32,10 @@ FIELDS = {"schema", "conditions", "accuracy", "max_workspace_bytes", "convolutio
 
 class PlanError(ValueError):
     """A file has no plan in it, and why."""
+
+
+class OtherSchemaError(PlanError):
+    """A file has a plan of another version of the format in it."""
 
 
 class Tuned(NamedTuple):
@@ -60,7 +63,7 @@ class Plan:
     Attributes:
       conditions: device, versions and threads it was made with.
       convolutions: geometry -> what was measured and chosen.
-      accuracy, max_workspace_bytes: as `policy` has them, current inside the block.
+      accuracy, max_workspace_bytes: as `policy` has them, current inside the block; None keeps what is current.
 
     >>> import jax, jax.numpy as jnp, jaxconv
     >>> def f(image, kernel):
@@ -75,8 +78,8 @@ class Plan:
 
     conditions: dict[str, Any]
     convolutions: Mapping[Geometry, Tuned]
-    accuracy: str = "default"
-    max_workspace_bytes: int = MAX_WORKSPACE_BYTES
+    accuracy: str | None = None
+    max_workspace_bytes: int | None = None
     _entered: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +99,9 @@ class Plan:
         device = self.conditions.get("device")
         return f"Plan({len(self.convolutions)} convolutions on {device}, accuracy {self.accuracy!r})"
 
+    def __reduce__(self) -> Any:  # neither what is entered nor a read-only mapping can be copied
+        return Plan, (self.conditions, dict(self.convolutions), self.accuracy, self.max_workspace_bytes)
+
     def algorithm(self, geometry: Geometry) -> str | None:
         """The choice for it, if there is one."""
         tuned = self.convolutions.get(geometry)
@@ -109,11 +115,12 @@ class Plan:
             {**plan.conditions, "accuracy": plan.accuracy, "max_workspace_bytes": plan.max_workspace_bytes}
             for plan in (self, other)
         )
-        if apart := difference(mine, theirs):
+        said = {name: value for name, value in theirs.items() if value is not None}
+        mine |= {name: said[name] for name, value in mine.items() if value is None and name in said}
+        if apart := difference(mine, {**mine, **said}):
             raise ValueError(f"plans cannot be merged, they were made under different conditions: {apart}")
-        return Plan(
-            self.conditions, {**self.convolutions, **other.convolutions}, self.accuracy, self.max_workspace_bytes
-        )
+        convolutions = {**self.convolutions, **other.convolutions}
+        return Plan(self.conditions, convolutions, mine["accuracy"], mine["max_workspace_bytes"])
 
     def __enter__(self) -> "Plan":
         settings = current()
@@ -124,9 +131,7 @@ class Plan:
             if settings.plan is not None:  # around this one
                 convolutions = {**settings.plan.convolutions, **self.convolutions}
                 plan = Plan(self.conditions, convolutions, self.accuracy, self.max_workspace_bytes)
-            settings = settings._replace(
-                plan=plan, accuracy=self.accuracy, max_workspace_bytes=self.max_workspace_bytes
-            )
+            settings = changed(self.accuracy, self.max_workspace_bytes)._replace(plan=plan)
         context = using(settings)
         context.__enter__()
         self._entered.stack = [*getattr(self._entered, "stack", []), context]
@@ -159,21 +164,32 @@ class Plan:
     def load(cls, path: str | os.PathLike[str]) -> "Plan":
         """What `save` wrote.
 
-        A plan of another version of this format is refused with a warning: what is returned then has no convolutions.
+        A plan of another version of this format is refused with a warning: what is returned then has no convolutions,
+        and changes nothing.
 
         Raises:
           FileNotFoundError: if there is none.
           PlanError: if the file is damaged, or something else.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
-            schema = content.get("schema") if isinstance(content, dict) else None
-            if type(schema) is int and schema != SCHEMA:
-                warnings.warn(f"{path} is not used: its format is version {schema}, this is {SCHEMA}", stacklevel=2)
-                return cls(conditions(), {})
-            return from_json(content)
-        except (ValueError, RecursionError) as error:
-            raise PlanError(f"{path} has no plan in it: {str(error)[:500]}") from None
+            return read(path)
+        except OtherSchemaError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return cls(conditions(), {})
+
+
+def read(path: str | os.PathLike[str]) -> Plan:
+    """What `save` wrote. PlanError if that is no plan, `OtherSchemaError` if it is one of another version."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if type(schema) is int and schema != SCHEMA:
+            raise OtherSchemaError(f"{path} is not used: its format is version {schema}, this is {SCHEMA}")
+        return from_json(content)
+    except OtherSchemaError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise PlanError(f"{path} has no plan in it: {str(error)[:500]}") from None
 
 
 def _no_constant(name: str) -> None:
@@ -193,9 +209,9 @@ def from_json(content: Any) -> Plan:
     made, entries, bound = content["conditions"], content["convolutions"], content["max_workspace_bytes"]
     if not isinstance(made, dict) or not all(isinstance(value, (str, int)) for value in made.values()):
         raise ValueError(f"conditions must be names with words or numbers, got {made!r:.200}")
-    if content["accuracy"] not in list(ACCURACIES):
+    if content["accuracy"] not in [None, *ACCURACIES]:
         raise ValueError(f"accuracy must be one of {', '.join(ACCURACIES)}, got {content['accuracy']!r:.100}")
-    if type(bound) is not int or bound < 0:
+    if bound is not None and (type(bound) is not int or bound < 0):
         raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {bound!r:.100}")
     if not isinstance(entries, list):
         raise ValueError(f"convolutions must be a list, got {entries!r:.100}")

@@ -12,7 +12,7 @@ be. Lax's own convolutions are lowered in the same way once `lower_lax_by` says 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -42,7 +42,7 @@ PARAMETERS = (
 conv_p = Primitive("jaxconv")
 
 
-@cache
+@lru_cache(256)  # requests have plans, which are not to be kept for ever
 def ours(request: Request, strict: bool = False) -> Rule:
     """The rule: lax's convolution becomes ours. A strict one raises where the request cannot be met."""
 

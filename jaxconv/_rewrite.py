@@ -102,8 +102,9 @@ def _rewrite_param(value: Any, rule: Rule) -> Any:
             return value
         known = _rewritten.setdefault(value, {})
         return known.setdefault(rule, value.replace(jaxpr=inner))
-    if type(value) in (tuple, list):
+    if isinstance(value, (tuple, list)):
         items = [_rewrite_param(item, rule) for item in value]
-        changed = any(new is not old for new, old in zip(items, value, strict=True))
-        return type(value)(items) if changed else value
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value

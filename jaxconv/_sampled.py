@@ -1,6 +1,7 @@
 """How far some of a convolution's results are from the exact ones: for arrays too large to check them all."""
 
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,10 +27,22 @@ def random_operands(geometry: Geometry, seed: int = 0) -> tuple[NDArray, NDArray
     return operands[0], operands[1]
 
 
-def sampled_error(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> float:
-    """The largest |out - exact| of some results, in units of eps times the same sum of magnitudes.
+class Errors(NamedTuple):
+    """The largest |out - exact| of some results; NaN where one is.
 
-    Exact results are sums in float64 (complex128). Of whole numbers the largest difference itself is given.
+    Attributes:
+      componentwise: in units of eps times the same sum of magnitudes; where these are all zero, in those of `normwise`.
+      normwise: in units of eps times the largest such sum that there might be, as `_accuracy` has it.
+    """
+
+    componentwise: float
+    normwise: float
+
+
+def sampled_errors(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> Errors:
+    """Of some results, drawn at random.
+
+    Exact results are sums in float64 (complex128). Of whole numbers, which wrap, both are the largest difference.
     """
     g, rng = geometry, np.random.default_rng(seed)
     left, right, got = (
@@ -38,7 +51,7 @@ def sampled_error(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, seed
     )
     inexact = jnp.issubdtype(got.dtype, jnp.inexact)
     kind = np.complex128 if jnp.issubdtype(got.dtype, jnp.complexfloating) else np.float64
-    eps, worst = float(jnp.finfo(got.dtype).eps) if inexact else 1.0, 0.0
+    offs, magnitudes = [], []
     for _ in range(min(RESULTS, got.size)):
         n, *s, group, o = (int(rng.integers(size)) for size in got.shape)
         # Along each axis: the taps that meet an element, and the elements they meet.
@@ -51,8 +64,20 @@ def sampled_error(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, seed
         inputs = left[n][(*np.ix_(*pixels), group)] if s else left[n, group]
         weights = right[(*np.ix_(*taps), slice(None), group, o)] if s else right[:, group, o]
         products = inputs.astype(kind) * weights.astype(kind)
-        magnitude = np.abs(products).sum() if inexact else 1.0
-        off = abs(kind(got[(n, *s, group, o)]) - products.sum())
-        if off:
-            worst = max(worst, float(off / (eps * magnitude)) if magnitude else np.inf)
-    return worst
+        exact = products.sum() if inexact else products.sum().astype("int64").astype(got.dtype).astype(kind)
+        offs.append(abs(kind(got[(n, *s, group, o)]) - exact))
+        magnitudes.append(np.abs(products).sum())
+    off, magnitude = np.array(offs), np.array(magnitudes)
+    if not inexact:
+        return Errors(*[float(off.max(initial=0.0))] * 2)
+    eps, most = float(jnp.finfo(got.dtype).eps), _largest_sum(left, right) or 1.0
+    worst = (off / (eps * np.where(magnitude, magnitude, most))).max(initial=0.0)
+    return Errors(float(worst), float((off / (eps * most)).max(initial=0.0)))
+
+
+def _largest_sum(left: NDArray, right: NDArray) -> float:
+    """What no sum of magnitudes is above, where each channel has its largest one everywhere."""
+    *kernel, _, _, _ = right.shape
+    inputs = np.abs(left).max(tuple(range(left.ndim - 2)), initial=0).astype("float64")
+    weights = np.abs(right).max(tuple(range(len(kernel))), initial=0).astype("float64")
+    return prod(kernel) * float(np.einsum("gc,cgo->go", inputs, weights).max(initial=0))

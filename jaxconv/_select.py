@@ -11,6 +11,8 @@ from ._parameters import check_geometry
 from ._settings import Request, Settings
 
 EXPORTED_CPU = "cpu, exported"  # a program for a CPU that another process compiles
+# What programs are compiled for that a plan holds for, by JAX's name of the device that it was made on.
+OF_PLAN = {"cpu": ("cpu", EXPORTED_CPU), "gpu": ("cuda", "rocm"), "tpu": ("tpu",)}
 # What XLA for CUDA convolves, by cuDNN. Of integers and of floats of 8 bits it does few sizes, and clips results.
 OF_CUDA = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 
@@ -45,16 +47,30 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
         if geometry.batch_grouped:
             return Choice("im2col", "XLA would partition it wrongly")
         return Choice("xla", "XLA partitions it")
-    if settings.plan is not None:
-        planned = settings.plan.algorithm(geometry)
-        if planned is not None and not refusal(planned, geometry, settings, platform):
-            return Choice(planned, "plan")
-    return choose_by_cost(geometry, settings, platform)
+    return choose_by_plan(geometry, settings, platform) or choose_by_cost(geometry, settings, platform)
+
+
+def choose_by_plan(geometry: Geometry, settings: Settings, platform: str) -> Choice | None:
+    """What the plan says, or else the fastest of those measured that may be taken; None where it knows none of that."""
+    plan = settings.plan
+    if plan is None or geometry not in plan.convolutions:
+        return None
+    if platform not in OF_PLAN.get(str(plan.conditions.get("platform")), ()):
+        return None  # the program is compiled for another device
+    planned, seconds, _ = plan.convolutions[geometry]
+    reason = refusal(planned, geometry, settings, platform)
+    if not reason:
+        return Choice(planned, "plan")
+    others = [name for name in seconds if not refusal(name, geometry, settings, platform)]
+    best = min(others, key=seconds.__getitem__, default=None)
+    return Choice(best, f"the plan's {planned} may not be taken: {reason}") if best else None
 
 
 def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Choice:
     """By what was measured: the kinds of layers known on a GPU, else predicted times, where there are predictions."""
     if lack := xla_lacks(geometry, platform):
+        if reason := refusal("im2col", geometry, settings, platform):
+            lack += f"; of im2col, {reason}"
         return Choice("im2col", lack)
     if platform == "cuda" and not geometry.is_symbolic and not geometry.is_empty:
         for name in _cuda.faster(geometry):
@@ -67,6 +83,9 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
         return Choice("xla", "nothing like it was measured")
     best = _cost.fastest(times, _cost.margin())
     if best == "xla":
+        anything = settings._replace(max_workspace_bytes=2**63)
+        if [*times] == ["xla"] and len(predictions(geometry, anything, platform)) > 1:
+            return Choice("xla", f"all others need more than {settings.bound(platform)} bytes of workspace")
         return Choice("xla", "nothing is predicted to be much faster")
     return Choice(best, f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla")
 
@@ -104,7 +123,7 @@ def not_there(name: str, geometry: Geometry, platform: str) -> str:
 def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) -> str:
     """Why the algorithm may not be taken under these settings, or ""."""
     if name == "xla":
-        return ""
+        return xla_lacks(geometry, platform)
     if reason := not_there(name, geometry, platform):
         return reason
     if name not in ACCURACIES[settings.accuracy]:

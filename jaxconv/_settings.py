@@ -6,6 +6,7 @@ outlives the settings it was made under, and each thread has its own.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -75,9 +76,10 @@ def changed(accuracy: str | None, max_workspace_bytes: int | None) -> Settings:
             raise ValueError(f"accuracy must be one of {', '.join(map(repr, ACCURACIES))}, got {accuracy!r}")
         settings = settings._replace(accuracy=accuracy)
     if max_workspace_bytes is not None:
-        if not isinstance(max_workspace_bytes, int) or isinstance(max_workspace_bytes, bool) or max_workspace_bytes < 0:
+        is_whole = hasattr(max_workspace_bytes, "__index__") and not isinstance(max_workspace_bytes, bool)
+        if not is_whole or (bound := index(max_workspace_bytes)) < 0:
             raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {max_workspace_bytes!r}")
-        settings = settings._replace(max_workspace_bytes=max_workspace_bytes)
+        settings = settings._replace(max_workspace_bytes=bound)
     return settings
 
 
@@ -96,12 +98,14 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
         current.
 
     Infinities and NaNs in the input: under "strict" they reach the results whose sums they are part of and no others.
-    Algorithms of "default" mix neighbouring inputs first: `"winograd2"` makes NaN of infinities, in those same results,
-    and `"karatsuba"` may make results anywhere in the image NaN. Of "fast", `"winograd4"` makes all results of a tile
-    of four along each axis NaN, and `"fft"` may make all of an image so. Of weight gradients all four may
-    make all taps NaN that are from the same input channel or to the same output channel.
+    Of "default", `"packing"` may make results of other groups NaN. The others mix neighbouring inputs first:
+    `"winograd2"` makes NaN of infinities, in those same results, and `"karatsuba"` may make results anywhere in the
+    image NaN. Of "fast", `"winograd4"` makes all results of a tile of four along each axis NaN, and `"fft"` may make
+    all of an image so. Of weight gradients these four may make all taps NaN that are from the same input channel or to
+    the same output channel.
 
-    Functions that were compiled under other settings are compiled anew.
+    Functions that were compiled under other settings are compiled anew. As with JAX's own contexts, generators and
+    coroutines of a thread that take turns within such blocks leave each other's settings.
 
     Raises:
       ValueError: for values that are none of these.

@@ -161,6 +161,17 @@ def test_unusual_types_equal_lax(algorithm, dtype):
     np.testing.assert_allclose(got.astype("float32"), expected.astype("float32"), rounding)
 
 
+@every_algorithm
+@pytest.mark.parametrize("name", ["TF32_TF32_F32", "F16_F16_F32"])
+def test_precisions_that_are_for_other_devices(algorithm, name):
+    """lax's convolutions take them, and compute as by default. `dot_general` refuses what it cannot do."""
+    problem = example(algorithm)
+    operands = problem.operands()
+    expected = conv(problem, algorithm)(*operands)
+    with jax.default_matmul_precision(name):
+        np.testing.assert_array_equal(conv(problem, algorithm)(*operands), expected)
+
+
 # (spatial sizes, taps, and the arguments), of four channels and more: code for vectors of them reads far.
 CROPPED = {
     "one axis": ((9,), (3,), {"padding": ((-2, 1),)}),

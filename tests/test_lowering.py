@@ -13,7 +13,7 @@ import pytest
 from small_problems import TYPES, example, refusal
 
 import jaxconv
-from jaxconv import ALGORITHMS, _autotune, _cost, _machine
+from jaxconv import ALGORITHMS, _cost, _machine, _trials
 from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
@@ -180,10 +180,10 @@ def test_what_is_told_and_tuned_on_a_gpu(on_a_gpu):
     f, structs = problem(dtype="int8")
     whole, real = geometry(dtype="int8"), geometry(KINDS["MobileNetV2 depthwise"])
     able = {name for name in ALGORITHMS if not ALGORITHMS[name].unsupported(real)} - {"naive", "winograd4", "fft"}
-    assert set(_autotune.candidates(real, Settings())) < able  # on a CPU some are hopeless
+    assert set(_trials.candidates(real, Settings())) < able  # on a CPU some are hopeless
     on_a_gpu("cuda")
-    assert set(_autotune.candidates(real, Settings())) == able - {"onednn"}
-    assert "im2col" in _autotune.candidates(whole, Settings()) and "xla" not in _autotune.candidates(whole, Settings())
+    assert set(_trials.candidates(real, Settings())) == able - {"onednn"}
+    assert "im2col" in _trials.candidates(whole, Settings()) and "xla" not in _trials.candidates(whole, Settings())
     [row] = jaxconv.explain(f, *structs).rows
     assert row.algorithm == "im2col" and "CUDA" in row.why
 

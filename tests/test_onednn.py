@@ -335,6 +335,7 @@ def test_weight_gradients(name, dtype, parts):
     asked: dict[str, Any] = {"algorithm": "onednn"}
     if parts > 1:
         (row,) = jaxconv.explain(jaxconv.accelerate(gradient, **asked), lhs, cotangent).rows
+        assert row.workspace
         asked["max_workspace_bytes"] = row.workspace // 2
     f = jax.jit(jaxconv.accelerate(gradient, **asked))
     text = f.lower(lhs, cotangent).as_text()

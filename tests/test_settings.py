@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import on_cpu
+from small_problems import refusal as refused
 
 import jaxconv
 from jaxconv._accuracy import ACCURACIES, NORMWISE
@@ -147,6 +149,17 @@ def test_a_smaller_bound_means_less_memory(algorithm):
     assert used[1] < used[0]
 
 
+def test_whole_numbers_of_any_kind_bound_it():
+    request = request_of(lambda x, w: conv(x, w, max_workspace_bytes=np.int64(7)), IMAGE, KERNEL)
+    assert request.settings.bound("cpu") == 7
+
+
+@on_cpu
+def test_that_none_fits_is_said():
+    [row] = jaxconv.explain(plain, IMAGE, KERNEL, max_workspace_bytes=0).rows
+    assert (row.algorithm, row.why) == ("xla", "all others need more than 0 bytes of workspace")
+
+
 def test_an_algorithm_that_does_not_fit_says_so():
     with pytest.raises(
         ValueError, match="'im2col' cannot .*: it needs .* bytes of workspace at least, and may take 10;"
@@ -188,6 +201,29 @@ def test_winograd2_makes_nans_of_infinities_and_carries_them_no_further(dilation
     got = jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm="winograd2")
     np.testing.assert_array_equal(np.isfinite(got), ~reached)
     assert np.isnan(got).any()
+
+
+# One group of four is spoiled; the others must not notice, of whichever kind they are.
+GROUPED = {
+    "groups": Problem((2, 8, 7, 9), (8, 2, 3, 3), (1, 1), "SAME", feature_group_count=4),
+    "batch groups": Problem((8, 2, 7, 9), (8, 2, 3, 3), (1, 1), "SAME", batch_group_count=4),
+    "depthwise": Problem((2, 4, 7, 9), (4, 1, 3, 3), (2, 1), "SAME", feature_group_count=4),
+    "dilated": Problem((2, 8, 7, 9), (8, 2, 3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), feature_group_count=4),
+}
+
+
+@pytest.mark.parametrize("problem", GROUPED.values(), ids=GROUPED)
+@pytest.mark.parametrize("algorithm", sorted(ACCURACIES["strict"] | {"packing"}))
+def test_other_groups_keep_theirs(algorithm, problem):
+    lhs, rhs = problem.operands()
+    groups = problem.arguments["feature_group_count"], problem.arguments["batch_group_count"]
+    lhs = lhs.at[0, 0, 3, 4].set(np.inf)
+    if refused(problem, algorithm):
+        return
+    got = jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm=algorithm)
+    own = got.shape[1] // max(groups)  # output channels of a group, whose first one has the infinity
+    assert not np.isfinite(got[0, :own]).all()
+    assert np.isfinite(got[:, own:]).all() == (algorithm != "packing")
 
 
 REACH = {"karatsuba": (19, 19), "winograd4": (4, 5), "fft": (19, 19)}  # rows, columns

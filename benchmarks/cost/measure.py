@@ -29,7 +29,7 @@ from typing import Any
 import jax
 from rich.progress import track
 
-from jaxconv import ALGORITHMS, _autotune
+from jaxconv import ALGORITHMS, _trials
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._bench.job import DIRECTIONS, Job
 from jaxconv._bench.layer import LAYOUTS
@@ -42,7 +42,7 @@ from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
 from .fit import fit, predicted
-from .rows import TRAINING, Row, load, of_cpu, of_plan, row_of, wide_as
+from .rows import TRAINING, Row, load, of_cpu, of_plan, row_of
 
 FAR = 2.0  # times the best: not measured
 FAR_ANEW = 3.0  # the same where the times are of another machine
@@ -83,11 +83,10 @@ def measure(out: Path, anew: bool, more: list[dict[str, Any]]) -> None:
         if row.seconds:
             names = wanted(row.geometry, row.seconds, FAR_ANEW if anew else FAR)
         else:
-            names = _autotune.candidates(row.geometry, SETTINGS)
+            names = _trials.candidates(row.geometry, SETTINGS)
         if row.seconds.keys() >= {*names} and not anew:  # nothing new takes this one
             continue
-        with wide_as(row.geometry.dtype):
-            medians, _ = _autotune.measured(row.geometry, names, SETTINGS)
+        medians, _ = _trials.measured(row.geometry, names, SETTINGS)
         rows[key(fields)] = {**fields, "seconds": medians}
         if len(rows) % SAVED_EVERY == 0:
             jax.clear_caches()  # nobody will run these programs again
@@ -104,8 +103,7 @@ def measure_doubtful(out: Path) -> None:
         guesses = {each: predicted(fits, each, row) for each in row.seconds}
         off = [abs(log(row.seconds[each] / guess)) for each, guess in guesses.items() if guess]
         if max(off, default=0.0) > log(DOUBTFUL):
-            with wide_as(row.geometry.dtype):
-                medians, _ = _autotune.measured(row.geometry, [*row.seconds], SETTINGS)
+            medians, _ = _trials.measured(row.geometry, [*row.seconds], SETTINGS)
             rows[name]["seconds"] = {each: min(time, row.seconds[each]) for each, time in medians.items()}
             _save(out, rows)
 
@@ -155,8 +153,7 @@ def merge(outs: list[Path], anew: bool) -> None:
             known.add(key(row))
             rows.append({**row["job"], "seconds": taken(from_json(row["geometry"]), row["seconds"])})
     added = [
-        {**content["conditions"], "rounds": _autotune.ROUNDS, "seconds": _autotune.ROUND_SECONDS}
-        for content in contents
+        {**content["conditions"], "rounds": _trials.ROUNDS, "seconds": _trials.ROUND_SECONDS} for content in contents
     ]
     write_rows(TRAINING, {"conditions": [*old["conditions"], *added]}, "rows", rows)
 

@@ -2,13 +2,10 @@
 
 import json
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jax
 
 from jaxconv import _geometry_json
 from jaxconv._bench import by_jax
@@ -17,6 +14,7 @@ from jaxconv._bench.job import Job
 from jaxconv._collect import convolutions, role
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
+from jaxconv._machine import having
 
 TRAINING = Path(__file__).parents[1] / "training.json"
 
@@ -81,17 +79,12 @@ def row_of(fields: dict[str, Any]) -> Row:
         layer = fields["suite"], arrays(geometry), role(geometry), layout
     else:
         job = Job.from_json(fields)
-        with wide_as(job.dtype):
+        with having([job.dtype]):
             f, structs = by_jax.function(job)
             [found] = convolutions(f, *structs)
         geometry = replace(found.geometry, preferred_element_type=fields.get("result"))
         layer = job.suite, job.name, job.direction, job.layout
     return Row(*layer, geometry, fields["threads"], fields["seconds"])
-
-
-def wide_as(dtype: str) -> AbstractContextManager:
-    """JAX with the types of 64 bits where that is one of them, or parts are."""
-    return jax.enable_x64(dtype in ("float64", "int64", "uint64", "complex128"))
 
 
 def arrays(geometry: Geometry) -> str:

@@ -9,9 +9,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .._machine import having
 from .command import Command, UsageError, add_json, positive, print_json, terminal
 from .keys import ARRANGEMENTS, count, layout_numbers
-from .problem import having
 
 SWITCHES = ("groups", "empty", "strides", "lhs_dilation", "rhs_dilation", "preferred_element_type")
 

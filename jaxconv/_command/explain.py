@@ -9,10 +9,11 @@ from .._default_plan import default_plan_path
 from .._explain import explain
 from .._explanation import Explained, Explanation
 from .._files import write_atomically
+from .._machine import having
 from .._plan import Plan, PlanError
 from .command import Command, UsageError, add_json, add_policy, print_json, terminal
 from .language import written
-from .problem import Problem, add_problems, having, problems, types
+from .problem import Problem, add_problems, problems, types
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,7 @@ is those of a suite with LAYER in their names, or all. A problem is one of these
 """
 
 import argparse
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from .._bench.job import DIRECTIONS
 from .._bench.layer import LAYOUTS
 from .._bench.suites import FIXED, SUITES, suite
 from .._geometry import Geometry
+from .._machine import having
 from .._parameters import geometry_of, to_params
 from .command import UsageError
 from .keys import KEYS, count
@@ -123,11 +123,6 @@ def _layers(text: str, name: str, options: dict[str, str]) -> list[Problem]:
             lhs, rhs = (jax.ShapeDtypeStruct(shape, dtype) for shape in layer.shapes(layout))
             found.append(geometry_of(lhs, rhs, **layer.arguments(layout)))
     return [Problem(label, g, layers[label].occurs) for label, g in zip(labels, found, strict=True)]
-
-
-def having(dtypes: Iterable[str]) -> AbstractContextManager:
-    """A context in which JAX has these types: those of 64 bits are to be switched on."""
-    return jax.enable_x64(True) if {"float64", "complex128", "int64", "uint64"} & set(dtypes) else nullcontext()
 
 
 def types(asked: list[Problem]) -> list[str]:

@@ -11,12 +11,12 @@ from .._bench.sheets import milliseconds
 from .._collect import convolutions
 from .._default_plan import default_plan_path, merge_into
 from .._geometry import Geometry
-from .._machine import conditions, platform
+from .._machine import conditions, having, platform
 from .._plan import Plan, Tuned
 from .._settings import changed
 from .command import Command, UsageError, add_json, add_policy, print_json, terminal
 from .language import written
-from .problem import Problem, add_problems, having, problems, types
+from .problem import Problem, add_problems, problems, types
 
 COLUMNS = ("direction", "convolution", "algorithm", "ms", "xla ms", "times as fast")
 Row = tuple[Problem, Geometry, Tuned]

@@ -1,0 +1,102 @@
+"""Timing the algorithms of one convolution: what is left out, for what reason, and what is said of the others."""
+
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from marks import on_cpu
+
+import jaxconv
+from jaxconv import _cost, _trials
+from jaxconv._parameters import geometry_of
+from jaxconv._sampled import random_operands, sampled_errors
+from jaxconv._settings import Settings
+from jaxconv.testing import problems
+
+LHS, RHS = jax.ShapeDtypeStruct((2, 3, 8, 8), "float32"), jax.ShapeDtypeStruct((4, 3, 3, 3), "float32")
+GEOMETRY = geometry_of(LHS, RHS, (1, 1), "SAME")
+NAMES = ["xla", "im2col", "kn2row"]
+
+
+def exchanged(monkeypatch, name, convolve):
+    """The algorithm of this name computes so."""
+    monkeypatch.setitem(jaxconv.ALGORITHMS, name, jaxconv.ALGORITHMS[name]._replace(convolve=convolve))
+
+
+@given(problems(dtypes=("float32", "int8", "complex64", "bool"), empty=False, max_macs=2_000))
+def test_a_wrong_result_is_seen_in_the_sample(problem):
+    geometry = geometry_of(*problem.operands(), **problem.arguments)
+    lhs, rhs = random_operands(geometry)
+    out = np.asarray(problem.lax(lhs, rhs))
+    assert max(sampled_errors(out, lhs, rhs, geometry)) < 20
+    if out.size and geometry.macs and out.any():
+        wrong = ~out if out.dtype == bool else -out
+        assert sampled_errors(wrong, lhs, rhs, geometry).componentwise > 0.5
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int4", "uint8", "int32"])
+def test_whole_numbers_are_right_or_wrong(dtype):
+    """Sums that wrap, or saturate, are right."""
+    operands = (jax.ShapeDtypeStruct(shape, dtype) for shape in ((2, 80, 9, 9), (3, 80, 5, 5)))
+    geometry = geometry_of(*operands, (1, 1), "SAME")
+    lhs, rhs = random_operands(geometry)
+    out = jax.lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME")
+    assert sampled_errors(out, lhs, rhs, geometry) == (0, 0)
+    wrong = sampled_errors(jnp.zeros_like(out), lhs, rhs, geometry)
+    assert not _trials.agrees("im2col", wrong, sampled_errors(out, lhs, rhs, geometry), geometry)
+
+
+@pytest.mark.parametrize("value", [0.0, jnp.nan, jnp.inf])
+def test_what_is_not_as_near_as_it_should_be_is_left_out(monkeypatch, value):
+    exchanged(monkeypatch, "im2col", lambda lhs, rhs, g, bound: jnp.full(g.out_layout.shape, value, g.out_dtype))
+    with pytest.warns(UserWarning, match="im2col is not measured for 2x8x8 3->4 3x3: its results are not as near"):
+        seconds, errors = _trials.measured(GEOMETRY, NAMES, Settings())
+    assert [*seconds] == [*errors] == ["xla", "kn2row"]
+
+
+def test_what_fails_on_the_device_is_left_out(monkeypatch):
+    def fail(*operands):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no memory left")
+
+    exchanged(monkeypatch, "im2col", fail)
+    with pytest.warns(UserWarning, match="im2col is not measured for .*no memory left"):
+        seconds, errors = _trials.measured(GEOMETRY, NAMES, Settings())
+    assert [*seconds] == [*errors] == ["xla", "kn2row"]
+    with (
+        pytest.warns(UserWarning, match="no memory"),
+        pytest.raises(jax.errors.JaxRuntimeError, match="no memory left"),
+    ):
+        _trials.measured(GEOMETRY, ["im2col"], Settings())
+
+
+def test_when_time_is_over_no_other_is_begun_with():
+    with pytest.warns(UserWarning, match="no time was left to measure im2col, kn2row for 2x8x8 3->4 3x3"):
+        seconds, _ = _trials.measured(GEOMETRY, NAMES, Settings(), time.monotonic())
+    assert [*seconds] == ["xla"]
+
+
+def test_far_from_what_is_not_padding_there_are_errors_too():
+    """Those of a Fourier transform, where all magnitudes are zero."""
+    operands = (jnp.ones(shape, "float32") for shape in ((1, 4, 24, 24), (4, 4, 9, 9)))
+    geometry = geometry_of(*operands, (1, 1), [(12, 12)] * 2)
+    _, errors = _trials.measured(geometry, ["xla", "fft"], Settings("fast"))
+    assert 0 < errors["fft"] < 100
+
+
+def test_operands_are_of_their_own_types():
+    """Those of 64 bits, too, whatever is switched on around."""
+    geometry = geometry_of(*(jnp.ones(shape, "float64") for shape in (LHS.shape, RHS.shape)), (1, 1), "SAME")
+    with jax.enable_x64(False):
+        _, errors = _trials.measured(geometry, NAMES, Settings())
+    assert 0 < max(errors.values()) < 10
+
+
+@on_cpu
+def test_the_most_promising_are_tried_first():
+    names = _trials.candidates(GEOMETRY, Settings())
+    times = [_cost.predict(name, GEOMETRY) or math.inf for name in names[1:]]
+    assert names[0] == "xla" and times[2] < math.inf and times == sorted(times)
