@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m jaxconv demo
 
 bench: $(VENV)/.benchmarks
-	$(BIN)/python -m jaxconv bench --out benchmarks/core.json --markdown benchmarks/core.md --charts benchmarks/charts
+	$(BIN)/python -m jaxconv bench --markdown bench.md --charts bench-charts
 
 test: $(VENV)/.tests
 	$(BIN)/python -m pytest -n auto --maxprocesses=8 $(TESTS)

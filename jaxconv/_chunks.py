@@ -164,14 +164,15 @@ def in_chunks(kernel: Kernel, lhs: jax.Array, rhs: jax.Array, geometry: Geometry
             return for_each(turns, lambda index, out: compute(index, read_lhs(index), out), out)
         return for_each_block(turns, read_lhs, compute, out)
 
-    out = jnp.zeros(g.out_layout.shape, g.out_dtype)
-    if chunk.outputs == everything.outputs:
-        return fill(out, kernel.prepare(taps_first(g, g.rhs_layout.whole(rhs)), letters, small), 0)
-
     def channels(index, block, out):
         return fill(out, kernel.prepare(block, letters, small), first_channel(index))
 
-    return for_each_block((ceil_div(g.out_channels, chunk.outputs),), read_rhs, channels, out)
+    out = g.out_layout.unfilled(g.out_dtype)
+    if chunk.outputs == everything.outputs:
+        out = fill(out, kernel.prepare(taps_first(g, g.rhs_layout.whole(rhs)), letters, small), 0)
+    else:
+        out = for_each_block((ceil_div(g.out_channels, chunk.outputs),), read_rhs, channels, out)
+    return g.out_layout.filled(out)
 
 
 def chunked(kernel: Kernel, refuses: Callable[[Geometry], str] = nothing) -> Algorithm:

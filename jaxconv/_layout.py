@@ -54,19 +54,25 @@ class Layout(NamedTuple):
         axes = [axis for axis in self.order if self.split[axis] != 1]
         return axes == sorted(axes)
 
-    def write(self, array: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
-        """`array` with the canonical `block` stored at canonical index `starts`."""
+    def unfilled(self, dtype: Any) -> jax.Array:
+        """Zeros for `write` to write to, and a loop to carry: split, for of half types whose shape is changed with each
+        block XLA:CPU would copy all."""
+        return jnp.zeros(self.split, dtype)
+
+    def write(self, unfilled: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
+        """The same with the canonical `block` at canonical index `starts`."""
         stored = np.argsort(self.order)
-        return update(array, block.transpose(stored), [starts[axis] for axis in stored], self.split)
+        return update(unfilled, block.transpose(stored), [starts[axis] for axis in stored])
+
+    def filled(self, written: jax.Array) -> jax.Array:
+        """The caller's array of what was written to."""
+        return written.reshape(self.shape)
 
 
-def update(
-    array: jax.Array, block: jax.Array, starts: Sequence[Any], shape: tuple[int, ...] | None = None
-) -> jax.Array:
-    """`array`, seen as one of this shape, with the block at these indices (clamped, never wrapped)."""
-    seen = bits(array).reshape(shape or array.shape)
-    updated = lax.dynamic_update_slice(seen, bits(block), starts, allow_negative_indices=False)
-    return of_bits(updated.reshape(array.shape), array.dtype)  # last, or XLA would copy the array
+def update(array: jax.Array, block: jax.Array, starts: Sequence[Any]) -> jax.Array:
+    """`array` with the block at these indices (clamped, never wrapped)."""
+    updated = lax.dynamic_update_slice(bits(array), bits(block), starts, allow_negative_indices=False)
+    return of_bits(updated, array.dtype)
 
 
 def bits(array: jax.Array) -> jax.Array:

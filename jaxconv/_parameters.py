@@ -15,24 +15,25 @@ def from_params(lhs: Any, rhs: Any, params: dict[str, Any]) -> Geometry:
     numbers = params["dimension_numbers"]
     lhs_batch, lhs_feature, *lhs_spatial = (_plain(lhs.shape[axis]) for axis in numbers.lhs_spec)
     rhs_out, _, *rhs_spatial = (_plain(rhs.shape[axis]) for axis in numbers.rhs_spec)
-    groups = params["feature_group_count"] * params["batch_group_count"]  # lax: at most one of them exceeds 1
+    feature_groups, batch_groups = (int(params[f"{of}_group_count"]) for of in ("feature", "batch"))
+    groups = feature_groups * batch_groups  # lax: at most one of them exceeds 1
     preferred = params["preferred_element_type"]
     return Geometry(
-        batch=lhs_batch // params["batch_group_count"],
+        batch=lhs_batch // batch_groups,
         spatial=tuple(lhs_spatial),
         groups=groups,
-        in_channels=lhs_feature // params["feature_group_count"],
+        in_channels=lhs_feature // feature_groups,
         kernel=tuple(rhs_spatial),
         out_channels=rhs_out // groups,
-        strides=tuple(params["window_strides"]),
+        strides=tuple(map(_plain, params["window_strides"])),
         padding=tuple(tuple(map(_plain, pair)) for pair in params["padding"]),
-        lhs_dilation=tuple(params["lhs_dilation"]),
-        rhs_dilation=tuple(params["rhs_dilation"]),
+        lhs_dilation=tuple(map(_plain, params["lhs_dilation"])),
+        rhs_dilation=tuple(map(_plain, params["rhs_dilation"])),
         dtype=jnp.dtype(lhs.dtype).name,
         precision=_precision_of_convolutions(params["precision"]),
         preferred_element_type=None if preferred is None else jnp.dtype(preferred).name,
         dimension_numbers=numbers,
-        batch_grouped=params["batch_group_count"] > 1,
+        batch_grouped=batch_groups > 1,
     )
 
 

@@ -98,11 +98,11 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
         current.
 
     Infinities and NaNs in the input: under "strict" they reach the results whose sums they are part of and no others.
-    Of "default", `"packing"` may make results of other groups NaN. The others mix neighbouring inputs first:
-    `"winograd2"` makes NaN of infinities, in those same results, and `"karatsuba"` may make results anywhere in the
-    image NaN. Of "fast", `"winograd4"` makes all results of a tile of four along each axis NaN, and `"fft"` may make
-    all of an image so. Of weight gradients these four may make all taps NaN that are from the same input channel or to
-    the same output channel.
+    Of "default", `"packing"` may make results of other groups NaN, and `"strips"` neighbouring results. The others mix
+    neighbouring inputs first: `"winograd2"` makes NaN of infinities, in those same results, and `"karatsuba"` may make
+    results anywhere in the image NaN. Of "fast", `"winograd4"` makes all results of a tile of four along each axis NaN,
+    and `"fft"` may make all of an image so. Of weight gradients these four may make all taps NaN that are from the same
+    input channel or to the same output channel.
 
     Functions that were compiled under other settings are compiled anew. As with JAX's own contexts, generators and
     coroutines of a thread that take turns within such blocks leave each other's settings.

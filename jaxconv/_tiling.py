@@ -190,18 +190,19 @@ def tiled(
         return window, taps
 
     def write(index, total, out):
-        return geometry.out_layout.write(out, total.astype(out.dtype), place(index))
+        return geometry.out_layout.write(out, total.astype(geometry.out_dtype), place(index))
 
     blocks = tuple(map(ceil_div, out_sizes, out_block))
     summands = tuple(size // block for size, block in zip(sum_sizes, sum_block, strict=True))
-    out = jnp.zeros(geometry.out_layout.shape, geometry.out_dtype)
+    out = geometry.out_layout.unfilled(geometry.out_dtype)
     if prod(summands) == 1:
 
         def whole_sum(index, operands, out):
             window, taps = operands
             return write(index, kernel(window, taps, tile), out)
 
-        return for_each_block(blocks, lambda index: read(index, (0,) * len(summands)), whole_sum, out)
+        out = for_each_block(blocks, lambda index: read(index, (0,) * len(summands)), whole_sum, out)
+        return geometry.out_layout.filled(out)
 
     def add(index, operands, total):
         window, taps = operands
@@ -211,4 +212,4 @@ def tiled(
         nothing = jnp.zeros(out_block, geometry.accumulator)
         return write(index, for_each_block(summands, partial(read, index), add, nothing), out)
 
-    return for_each(blocks, output_block, out)
+    return geometry.out_layout.filled(for_each(blocks, output_block, out))

@@ -1,6 +1,7 @@
 """Geometry: every way of writing the arguments means one problem, and the problem can be written back."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from hypothesis import given
 from jax import lax
 
 from jaxconv._geometry import Geometry
+from jaxconv._geometry_json import from_json, to_json
 from jaxconv._parameters import geometry_of, to_params
 from jaxconv.testing import DTYPES, problems
 
@@ -68,7 +70,7 @@ def test_layouts_read_and_write_blocks(problem):
         block = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
         read = layout.read(array, starts, sizes)
         np.testing.assert_array_equal(read, canonical[block])
-        changed = layout.write(array, read + 1, starts)
+        changed = layout.filled(layout.write(array.reshape(layout.split), read + 1, starts))
         canonical = canonical.copy()
         canonical[block] += 1
         np.testing.assert_array_equal(whole(layout, changed), canonical)
@@ -97,6 +99,15 @@ nchw = jax.ShapeDtypeStruct((2, 4, 9, 8), "float32"), jax.ShapeDtypeStruct((6, 4
 def test_forms_of_one_argument(left, right):
     base = dict(window_strides=(1, 1), padding="SAME")
     assert geometry_of(*nchw, **{**base, **left}) == geometry_of(*nchw, **{**base, **right})
+
+
+def test_numbers_of_numpy_are_plain_ones():
+    """Which go through files, and are no symbols."""
+    numbers = {"lhs_dilation": np.array([2, 1]), "rhs_dilation": np.array([1, 2]), "feature_group_count": np.int64(2)}
+    geometry = geometry_of(
+        nchw[0], jax.ShapeDtypeStruct((6, 2, 3, 2), "float32"), np.array([1, 2]), ((1, 1), (0, 1)), **numbers
+    )
+    assert not geometry.is_symbolic and from_json(json.loads(json.dumps(to_json(geometry)))) == geometry
 
 
 def test_letters_of_the_kernel_order_the_spatial_axes():

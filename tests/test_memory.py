@@ -15,7 +15,8 @@ from jaxconv._primitive import conv_p
 
 LAYOUTS = {"channels last": ("N{}C", "{}IO"), "channels first": ("NC{}", "OI{}")}
 
-# Each big along another dimension: images, input, inputs a group, outputs a group, groups, kernel, stride, dilation.
+# Each big along another dimension: images, input, inputs a group, outputs a group, groups, kernel, stride, dilation,
+# and padding where that is not (1, 2).
 LAYERS = {
     "many images": (64, (40, 40), 64, 64, 1, (3, 3), 1, 1),
     "large images": (1, (1500, 1500), 8, 8, 1, (3, 3), 1, 1),
@@ -30,7 +31,11 @@ LAYERS = {
     "strided": (8, (400, 400), 16, 16, 1, (3, 3), 8, 1),
     "depthwise": (4, (400, 400), 1, 1, 32, (3, 3), 1, 1),
     "depthwise, strided": (4, (400, 400), 1, 1, 32, (3, 3), 2, 1),
+    "depthwise, strided, 7x7": (8, (112, 112), 1, 1, 64, (7, 7), 2, 1, (3, 3)),
+    "depthwise, long kernel": (8, (800,), 1, 1, 512, (31,), 1, 1, (15, 15)),
     "depthwise, large kernel": (2, (128, 128), 1, 1, 64, (31, 31), 1, 1),
+    "first layer": (8, (224, 224), 3, 64, 1, (7, 7), 2, 1, (3, 3)),
+    "groups of one": (4, (112, 112), 1, 4, 64, (3, 3), 1, 1),
     "3x3": (8, (56, 56), 64, 64, 1, (3, 3), 1, 1),
     "3x3, small images": (8, (7, 7), 512, 512, 1, (3, 3), 1, 1),
 }
@@ -42,7 +47,7 @@ LEFT_OUT = {("winograd4", "volume")}
 
 def layer_of(layer, layout, dtype):
     """Shapes of both operands, and the other arguments."""
-    images, size, inputs, outputs, groups, taps, stride, grow = layer
+    images, size, inputs, outputs, groups, taps, stride, grow, *padding = layer
     space = "DHW"[3 - len(size) :]
     lhs_spec, rhs_spec = (form.format(space) for form in LAYOUTS[layout])
     channels_last = lhs_spec.endswith("C")
@@ -51,7 +56,7 @@ def layer_of(layer, layout, dtype):
 
     arguments = {
         "window_strides": (stride,) * len(size),
-        "padding": [(1, 2)] * len(size),
+        "padding": (padding or [(1, 2)]) * len(size),
         "lhs_dilation": (grow,) * len(size),
         "dimension_numbers": (lhs_spec, rhs_spec, lhs_spec),
         "feature_group_count": groups,
@@ -116,6 +121,15 @@ def test_im2col_stays_within_its_bound_for_other_types(dtype):
     for layer in ("many images", "many channels"):
         used = needed(LAYERS[layer], "channels last", dtype, "im2col")
         assert used is not None and used <= MAX_WORKSPACE_BYTES
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("algorithm", ["im2col", "kn2row", "winograd2"])
+@pytest.mark.parametrize("layer, role", [("groups of one", "forward"), ("depthwise, long kernel", "weight gradient")])
+def test_groups_of_half_types_stay_within_the_bound(layer, role, algorithm, dtype):
+    """Their results are written to, not copied, at every turn; and of operands that are widened there are no more."""
+    used = needed(LAYERS[layer], "channels last", dtype, algorithm, role)
+    assert used <= MAX_WORKSPACE_BYTES if used is not None else algorithm == "winograd2"
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

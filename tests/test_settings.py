@@ -226,6 +226,19 @@ def test_other_groups_keep_theirs(algorithm, problem):
     assert np.isfinite(got[:, own:]).all() == (algorithm != "packing")
 
 
+@pytest.mark.parametrize("algorithm", sorted(ACCURACIES["strict"] | {"strips"}))
+def test_neighbouring_results_keep_theirs(algorithm):
+    """Of few results and many taps, as in weight gradients."""
+    problem = Problem((4, 3, 12, 12), (5, 3, 10, 10), (1, 1), "VALID", dtype="float64")
+    lhs, rhs = problem.operands()
+    lhs = lhs.at[0, 0, 0, 0].set(np.inf)
+    if refused(problem, algorithm):
+        return
+    exact = oracle(lhs, rhs, **problem.exact_arguments)
+    got = np.asarray(jaxconv.conv_general_dilated(lhs, rhs, **problem.arguments, algorithm=algorithm))
+    assert np.array_equal(np.isfinite(got), np.isfinite(exact)) == (algorithm != "strips")
+
+
 REACH = {"karatsuba": (19, 19), "winograd4": (4, 5), "fft": (19, 19)}  # rows, columns
 
 

@@ -44,11 +44,13 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
 
 
 def workspace(geometry: Geometry) -> int:
-    """Bytes of the products, of both factors transposed for them, and of the result before it is."""
+    """Bytes of the products, of both factors transposed for them, and of the result before it is; rows of the products
+    that are padded."""
     g = geometry
     products = g.batch * prod(g.spatial) * prod(g.kernel) * g.out_channels
     factors = (g.batch * prod(g.spatial) + 2 * prod(g.kernel) * g.out_channels) * g.in_channels
-    return (products + g.batch * prod(g.out_spatial) * g.out_channels + factors) * g.accumulator.itemsize
+    padded = written_out.padded_rows(g) * prod(g.kernel) * g.out_channels
+    return (products + padded + g.batch * prod(g.out_spatial) * g.out_channels + factors) * g.accumulator.itemsize
 
 
 def refuses(geometry: Geometry) -> str:

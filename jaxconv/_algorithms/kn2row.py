@@ -83,6 +83,8 @@ def compute(lhs: jax.Array, prepared: tuple[jax.Array, str], geometry: Geometry)
         right, spec = rhs[tap], f"tgc,{letters}->tgo"
         if g.groups == 1:  # a plain product of matrices, not one of batches of one
             left, right, spec = left[:, 0], right.squeeze(letters.index("g")), spec.replace("g", "")
+        elif not g.ndim:  # nothing comes between the product and the caller's order, of which XLA:CPU (0.10.2) makes
+            left, right = left.astype(g.accumulator), right.astype(g.accumulator)  # one of bfloat16 that it cannot run
         products.append(jnp.einsum(spec, left, right, precision=g.precision, preferred_element_type=g.accumulator))
     return reduce(add, products).reshape(g.batch, *g.out_spatial, g.groups, g.out_channels)
 
@@ -106,7 +108,7 @@ def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array
         left = pixels(source, starts, g.kernel, g.rhs_dilation)
         left = left.squeeze(-2) if g.groups == 1 else left
         row = jnp.einsum(spec, left, factor, precision=g.precision, preferred_element_type=g.accumulator)
-        rows.append(row.sum(0) if apart else row)
+        rows.append(row.sum(0, dtype=g.accumulator) if apart else row)
     out = jnp.stack(rows).reshape(*g.out_spatial, g.groups, g.batch, g.out_channels)
     return jnp.moveaxis(out, -2, 0)
 
@@ -122,7 +124,9 @@ def by_position_workspace(geometry: Geometry) -> int:
     )
     sliced = positions > 1 or g.kernel != g.spatial or set(g.rhs_dilation) - {1}
     # Both factors are transposed for the product; the compiler may make all slices ahead of all products.
-    total = (images * extent * is_padded(g) + (images * positions * bool(sliced) + images) * prod(g.kernel)) * itemsize
+    total = images * extent * is_padded(g) * itemsize
+    # It may widen them first.
+    total += images * prod(g.kernel) * (positions * bool(sliced) * max(itemsize, wide) + itemsize)
     results = g.groups * g.batch * g.out_channels
     total += (positions + 1) * results * wide * (g.in_channels if results < SMALL * g.groups else 1)
     total += 2 * positions * results * wide

@@ -52,10 +52,11 @@ def convolve(
             return total + jnp.where(exists, product, 0)
 
         total = for_each(g.kernel, tap, jnp.zeros((g.batch, g.groups, g.out_channels), g.accumulator))
-        pixel = total.astype(out.dtype).reshape(g.batch, *one, g.groups, g.out_channels)
+        pixel = total.astype(g.out_dtype).reshape(g.batch, *one, g.groups, g.out_channels)
         return g.out_layout.write(out, pixel, (0, *s, 0, 0))
 
-    return for_each(g.out_spatial, output_position, jnp.zeros(g.out_layout.shape, g.out_dtype))
+    out = for_each(g.out_spatial, output_position, g.out_layout.unfilled(g.out_dtype))
+    return g.out_layout.filled(out)
 
 
 def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:

@@ -31,6 +31,7 @@ from .._layout import bits, of_bits
 from .._phases import Phase, axis_phases, interleave, meets_input
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
+MAX_RUNS = 8  # along an axis: a concatenation of more is written run by run first, and then copied
 
 
 class Run(NamedTuple):
@@ -77,7 +78,10 @@ def padded_runs(phase: Phase, count: int, size: int) -> list[Run]:
         pad = rows[0] - first, last - rows[1]
         if rows[0] == rows[1]:  # nothing but padding
             pad = last - first, 0
-        starts = range(0, phase.taps * phase.spread, phase.spread)
+        begin = 0
+        if pad == (0, 0):  # slices of them would be copies, where there are strides
+            begin, rows = first, (0, size)
+        starts = range(begin, begin + phase.taps * phase.spread, phase.spread)
         found.append(Run(start, stop, range(phase.taps), starts, rows, pad))
     return found
 
@@ -93,7 +97,8 @@ def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
 
 
 def padded_axes(geometry: Geometry) -> int:
-    """How many leading axes are cut into padded runs, so that few enough products are written out; -1 if none are."""
+    """How many leading axes are cut into padded runs, so that few enough products are written out, in few enough runs;
+    -1 if they cannot be."""
     g, every = geometry, axis_phases(geometry)
     each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
     met = [
@@ -102,7 +107,23 @@ def padded_axes(geometry: Geometry) -> int:
     ]
     if g.in_channels * prod(met) > MAX_TERMS:  # however it is cut; of many taps that is sooner told
         return -1
-    return next((n for n in range(g.ndim + 1) if terms(g, every, n) <= MAX_TERMS), -1)
+    runs = [
+        max(len(exact_runs(phase, count, size)) for phase in phases)
+        for phases, count, size in zip(every, each, g.spatial, strict=True)
+    ]
+    first = next((n for n in range(g.ndim + 1) if max(runs[n:], default=0) <= MAX_RUNS), g.ndim)
+    return next((n for n in range(first, g.ndim + 1) if terms(g, every, n) <= MAX_TERMS), -1)
+
+
+def padded_rows(geometry: Geometry) -> int:
+    """Elements of all images, in each channel, of the padded copies of what ends of axes read."""
+    g, total = geometry, 0
+    for axis in range(max(padded_axes(g), 0)):
+        phases, size, count = axis_phases(g)[axis], g.spatial[axis], g.out_spatial[axis]
+        runs = [run for phase in phases for run in padded_runs(phase, -(-count // len(phases)), size)]
+        rows = sum(high - low + sum(run.pad) for run in runs if any(run.pad) for low, high in [run.rows])
+        total += g.batch * rows * prod(g.spatial) // size
+    return total
 
 
 def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: list[int]) -> jax.Array:
@@ -114,18 +135,21 @@ def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: li
     """
     g = geometry
 
-    def total(view, chosen, axes, tap=()):
-        """Sum over the taps of the axes that are left: row by row, which compiles to faster code than one long sum."""
+    def total(view, chosen, axes, tap=(), corner=()):
+        """Sum over the taps of the axes that are left: row by row, which compiles to faster code than one long sum. One
+        slice along all axes: of slices of slices with steps, which it does not merge, XLA copies those that are shared.
+        """
         if len(tap) == g.ndim:
-            return term(view, tap)
+            start, stop, step = [0] * view.ndim, [*view.shape], [1] * view.ndim
+            for at, first, run, phase in zip(space, corner, chosen, axes, strict=True):
+                start[at], step[at] = first, phase.stride
+                stop[at] = first + (run.stop - 1 - run.start) * phase.stride + 1
+            return term(lax.slice(view, start, stop, step), tap)
         axis = len(tap)
         run, phase = chosen[axis], axes[axis]
-        terms = []
-        for j, start in zip(run.taps, run.starts, strict=True):
-            stop = start + (run.stop - 1 - run.start) * phase.stride + 1
-            window = lax.slice_in_dim(view, start, stop, phase.stride, space[axis])
-            terms.append(total(window, chosen, axes, (*tap, phase.first + phase.step * j)))
-        return reduce(add, terms)
+        along = zip(run.taps, run.starts, strict=True)
+        taps = [(phase.first + phase.step * j, start) for j, start in along]
+        return reduce(add, [total(view, chosen, axes, (*tap, k), (*corner, start)) for k, start in taps])
 
     def nothing(view, chosen):
         """Zeros where no tap meets anything, of the shape that a term would have."""
@@ -187,11 +211,11 @@ def convolve(
 
 
 def workspace(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-    """Bytes of what the compiler does not fuse: runs along the axis stored last, and a copy of lhs, in another order or
-    as bits."""
+    """Bytes of what the compiler does not fuse: runs along the axis stored last, rows that are padded, and a copy of
+    lhs, in another order or as bits."""
     g = geometry
+    total = padded_rows(g) * g.groups * g.in_channels * jnp.dtype(g.dtype).itemsize
     order = [axis for axis in np.argsort(g.out_layout.order) if g.out_layout.split[g.out_layout.order[axis]] > 1]
-    total = 0
     if order and 1 <= order[-1] <= g.ndim:
         copies = 1 if g.out_dtype == g.accumulator.name else 2  # rounded from another
         total += copies * prod(g.out_layout.shape) * g.accumulator.itemsize

@@ -43,7 +43,7 @@ def cropping(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
                 continue
             elements = -(low // up)
             if isinstance(lhs.shape[axis], int) and elements >= lhs.shape[axis]:  # only padding is left
-                out = jax.eval_shape(partial(convolve, **params), lhs, rhs)
+                out = jax.eval_shape(partial(convolve, **{**params, "padding": tuple(padding)}), lhs, rhs)
                 return jnp.zeros(out.shape, out.dtype)
             lhs = lax.slice_in_dim(lhs, elements, None, axis=axis)
             padding[place] = low + elements * up, high
