@@ -24,7 +24,7 @@ test-tpu:
 	JAX_PLATFORMS=cpu $(VENV)-tpu/bin/python -m pytest tests/test_tpu.py
 
 # XLA's compiler for GPUs, which needs none either, though some gigabytes of NVIDIA's libraries. Where it cannot time its own
-# kernels (Triton's) it takes some at a venture, and fails where they do not fit.
+# kernels (Triton's) it takes some untried, and fails where they do not fit.
 test-gpu:
 	$(MAKE) VENV=$(VENV)-gpu $(VENV)-gpu/.gpu
 	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_gpu_enable_triton_gemm=false $(VENV)-gpu/bin/python -m pytest tests/test_gpu.py

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import subprocess
@@ -17,9 +18,11 @@ from nbclient import NotebookClient
 import jaxconv
 import jaxconv.nn
 import jaxconv.testing
+from jaxconv._bench.figures import compare, losses, with_xla
 
 ROOT = Path(__file__).parent.parent
 MODULES = [info.name for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv.") if "__main__" not in info.name]
+ENDS_IN_ONEDNN = ("onednn", "polyphase", "strips", "karatsuba")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -35,26 +38,64 @@ def test_readme_examples():
     assert result.attempted > 0 and result.failed == 0
 
 
-def rows(path):
-    """The cells of every row of the tables in a file, by the first of them; of two such rows the upper."""
-    lines = re.findall(r"^\| (.+) \|$", (ROOT / path).read_text(), re.MULTILINE)
+def words(path):
+    """The text of a file, its lines joined."""
+    return " ".join((ROOT / path).read_text().split())
+
+
+def rows(path, below=""):
+    """The cells of every row of the tables in a file, or of those below a heading, by the first of them; of two such
+    rows the upper."""
+    text = (ROOT / path).read_text()
+    lines = re.findall(r"^\| (.+) \|$", text[text.index(below) :], re.MULTILINE)
     return {cells[0]: cells for cells in (line.split(" | ") for line in reversed(lines))}
 
 
 def test_the_front_page_has_the_figures_that_were_measured():
-    readme, front = (ROOT / "README.md").read_text(), rows("README.md")
+    readme, front = words("README.md"), rows("README.md")
     core = rows("benchmarks/core.md")
     for direction in ("forward", "input-grad", "weight-grad", "all"):
         assert front[direction] == core[direction]
-    steps = rows("benchmarks/models.md")
+    steps, steps_paged = rows("benchmarks/models.md"), rows("benchmarks/models-huge-pages.md")["model"]
     columns = [steps["model"].index(f"jaxconv over {other}") for other in ("lax", "torch")]
     networks = steps.keys() - {"model", "---"}
     for name in networks:
         assert front[name] == [name, *(steps[name][column] for column in columns)]
-    gains = sorted(float(front[name][1]) for name in networks if name != "geometric mean")
-    assert f"networks {gains[0]:.1f} to {gains[-1]:.1f} times as fast" in readme
-    count, over_best = rows("benchmarks/cost.md")["all"][1:3]
+    over_lax, over_torch = (
+        sorted(float(front[name][column]) for name in networks if name != "geometric mean") for column in (1, 2)
+    )
+    assert f"networks {over_lax[0]:.1f} to {over_lax[-1]:.1f} times as fast as with lax" in readme
+    assert f"{over_torch[0]:.2f} to {over_torch[-1]:.2f} times as fast as in PyTorch" in readme
+    paged = rows("benchmarks/models-huge-pages.md")["geometric mean"]
+    over_lax, over_torch = (paged[steps_paged.index(f"jaxconv over {other}")] for other in ("lax", "torch"))
+    assert f"{over_lax} times as fast as lax, and {over_torch} times as fast as PyTorch" in readme
+
+
+def test_the_cost_model_is_said_to_lose_what_it_loses():
+    readme, choosing = words("README.md"), rows("docs/concepts/choosing.md")
+    _, count, over_best, over_lax, _, slower = rows("benchmarks/cost.md", "## Layers left out")["all"]
     assert f"take {over_best} times as long" in readme and f"geometric mean of {count} convolutions" in readme
+    assert choosing["a tenth of the layers at a time"][1:] == [over_best, over_lax, slower]
+    _, count, over_best, over_lax, _, slower = rows("benchmarks/cost.md", "## Suites left out")["all"]
+    assert f"at a time they take {over_best} times as long, and {slower} of the {count} are slower than lax" in readme
+    assert choosing["a suite at a time"][1:] == [over_best, over_lax, slower]
+
+
+def test_what_is_left_without_onednn():
+    """As much as lax and PyTorch are said to be ahead then is in the measurements."""
+    measured = [with_xla(row) for row in json.loads((ROOT / "benchmarks" / "core.json").read_text())["rows"]]
+    without = [
+        {**row, "backends": {name: row["backends"][name] for name in row["backends"] if name not in ENDS_IN_ONEDNN}}
+        for row in measured
+    ]
+    lax = sum(line.best == "xla" for line in compare(without, ["lax"]))
+    ahead, most = (len(losses(compare(some, ["torch"]), "torch")) for some in (measured, without))
+    readme, page = words("README.md"), words("docs/when-to-use-lax.md")
+    assert f"the fastest in {lax} of the {len(measured)} cases" in page
+    assert f"in {ahead} of the {len(measured)} cases" in page and f"it is ahead in {most} " in page
+    assert f"({lax} of the {len(measured)} cases above)" in readme
+    assert f"in {ahead} of the {len(measured)} cases above, and in {most} " in readme
+    assert all(f'`"{name}"`' in page for name in ENDS_IN_ONEDNN)
 
 
 def public_names():

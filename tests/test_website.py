@@ -21,6 +21,7 @@ from website import algorithms, docstrings, figures, markers, navigation, refere
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
+GENERATED = [ROOT / "docs" / path for path in reference.pages()]  # on the site only
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -69,17 +70,50 @@ def test_links_of_what_is_included_hold_where_it_is_included(monkeypatch):
     assert text == "[x](y.md)\n[a](../../benchmarks/a.md#b) [c](https://d.e/f) [g](#h) [i](../../j.md)\n"
 
 
+def test_links_of_pages_out_of_docs_hold_on_the_site():
+    """Pages of docs/ are at its root there, what is beside docs/ as well."""
+    text = "[a](../../benchmarks/a.md#b) [c](../c.md) [e](e.md) `f[0](a // b)` [g](https://h.i/../j)\n"
+    onsite = "[a](../benchmarks/a.md#b) [c](../c.md) [e](e.md) `f[0](a // b)` [g](https://h.i/../j)\n"
+    assert markers.expanded(text, "how-to") == onsite
+    assert markers.expanded("![a](../benchmarks/charts/a.png)") == "![a](benchmarks/charts/a.png)"
+
+
+def links(page):
+    """Those within the repository."""
+    return re.findall(r"\]\((?!\w+:)([^)]+)\)", page.read_text())
+
+
+def dead_links(page):
+    """The links of a page, as it is read in the repository, that lead to no file of it or to no heading there."""
+    return [link for link in links(page) if not leads_somewhere(page, link)]
+
+
+def leads_somewhere(page, link):
+    path, _, place = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    headings = re.findall("^#+ (.+)$", target.read_text(), re.M) if place and target.is_file() else []
+    slugs = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+    return place in slugs if place else target.is_file() or target in GENERATED
+
+
 def test_links_of_the_front_page_hold():
     """On the site mkdocs checks links; README.md is read where the repository is."""
-    links = re.findall(r"\]\((?!\w+:)([^)]+)\)", (ROOT / "README.md").read_text())
-    assert len(links) > 20 and any("#" in link[1:] for link in links)
-    for link in links:
-        path, _, place = link.partition("#")
-        target = ROOT / (path or "README.md")
-        assert target.is_file(), link
-        headings = re.findall("^#+ (.+)$", target.read_text(), re.M) if place else []
-        slugs = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
-        assert not place or place in slugs, link
+    readme = ROOT / "README.md"
+    assert len(links(readme)) > 20 and any("#" in link[1:] for link in links(readme))
+    assert not dead_links(readme)
+
+
+@every_page
+def test_links_of_pages_hold_in_the_repository(path):
+    """README.md leads to them there."""
+    assert not dead_links(path)
+
+
+def test_dead_links_are_found(tmp_path):
+    (tmp_path / "a.md").write_text(
+        "# A page\n[b](b.md) [c](#a-page) [d](#d) [e](a.md#a-page) [f](a.md#f) [g](https://h)\n"
+    )
+    assert dead_links(tmp_path / "a.md") == ["b.md", "#d", "a.md#f"]
 
 
 @pytest.mark.parametrize("marker, message", [("{{ nothing }}", "'nothing'.*readme"), ("{{ readme: X }}", "'X'.*Use")])
@@ -144,8 +178,13 @@ def test_where_no_algorithm_is_faster(measured):
     rows = [row("lost", lax=1.0, im2col=2.0), row("close", lax=1.1, im2col=1.0), row("won", lax=3.0, im2col=1.0)]
     measured("core.json", rows)
     text = figures.no_faster("core.json")
-    assert "In 1 of 3 cases" in text and "in 1 more" in text and "- lost, forward" in text and "jax 1.2" in text
+    assert "Of 3 cases lax is the fastest in 1, and within a quarter of the fastest in 1 more." in text
+    assert "- lost, forward" in text and "jax 1.2" in text
     assert "won" not in text and "close" not in text
+    measured("core.json", rows[1:])
+    text = figures.no_faster("core.json")
+    assert "Of 2 cases lax is the fastest in none, and within a quarter of the fastest in 1." in text
+    assert "- " not in text
 
 
 def test_after_how_many_steps_compiling_pays(measured):

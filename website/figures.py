@@ -59,12 +59,13 @@ def models() -> str:
 
 
 def no_faster(file: str) -> str:
-    """Layers and directions where none of the algorithms is faster than lax's own, and by how much the rest is."""
+    """Layers and directions where lax's own is the fastest of the algorithms, and in how many more it nearly is."""
     content = _read(file)
     lines = compare(map(with_xla, content["rows"]), ["lax"])
     lost = [line for line in lines if line.best == "xla"]
     table = [[line.row["name"], line.row["direction"]] for line in lost]
     close = sum(1 for line in lines if line.best != "xla" and line.ratios["lax"] < 1.25)
-    words = f"In {len(lost)} of {len(lines)} cases no other algorithm is faster than lax's own, in {close} more by less"
-    listed = ":\n\n" + "\n".join(f"- {name}, {direction}" for name, direction in table) if table else "."
-    return f"{words} than a quarter{listed}\n\nMeasured with {_conditions(content['environment'])}."
+    words = f"Of {len(lines)} cases lax is the fastest in {len(lost) or 'none'}"
+    words += f", and within a quarter of the fastest in {close}{' more' if lost else ''}."
+    listed = "\n\nIt is the fastest in\n\n" + "\n".join(f"- {name}, {direction}" for name, direction in table)
+    return f"{words}{listed if table else ''}\n\nMeasured with {_conditions(content['environment'])}."

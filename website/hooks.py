@@ -33,7 +33,7 @@ on_files.mkdocs_priority = 100  # pyright: ignore[reportFunctionMemberAccess] (b
 
 
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
-    """Markers are replaced; prompts are coloured as prompts."""
+    """Markers are replaced; links that leave docs/ are made to hold; prompts are coloured as prompts."""
     text = expanded(markdown, posixpath.dirname(page.file.src_uri))
     return re.sub(r"^```python\n(?=>>> )", "```pycon\n", text, flags=re.MULTILINE)
 

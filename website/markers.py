@@ -34,16 +34,28 @@ MARKERS: dict[str, Callable[..., str]] = {
 
 
 def expanded(text: str, folder: str = "") -> str:
-    """The page, which is in this folder below the root, with every marker replaced. ValueError for an unknown one."""
+    """The page, which is in this folder of docs/ and of the site, with every marker replaced and its links made to hold
+    there. ValueError for an unknown marker."""
 
     def replacement(match: re.Match[str]) -> str:
         name, argument = match.groups()
         if name not in MARKERS:
             raise ValueError(f"no marker is named {name!r}; there are {', '.join(MARKERS)}")
-        return LINK.sub(relinked, MARKERS[name](*filter(None, [argument])))
+        return relinked(MARKERS[name](*filter(None, [argument])), "", folder)
 
-    def relinked(match: re.Match[str]) -> str:
-        there = match[2].removeprefix("docs/")  # whose pages are at the root of the site
-        return match[1] + posixpath.relpath(there, folder or ".")
+    return MARKER.sub(replacement, relinked(text, posixpath.join("docs", folder), folder))
 
-    return MARKER.sub(replacement, text)
+
+def relinked(text: str, there: str, folder: str) -> str:
+    """What is in the folder `there` of the repository, with its links as they are in this folder of the site.
+
+    Pages of docs/ are at the site's root, beside what is mirrored, so links from one to another stay as they are.
+    """
+
+    def on_site(match: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(there, match[2]))
+        if there and target.startswith("docs/"):
+            return match[0]
+        return match[1] + posixpath.relpath(target.removeprefix("docs/"), folder or ".")
+
+    return LINK.sub(on_site, text)

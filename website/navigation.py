@@ -8,7 +8,8 @@ from typing import Any
 from . import reference
 
 ROOT = Path(__file__).parent.parent
-# They are in the site at the paths that they have here, so the links between them hold in both places.
+# They are in the site at the paths that they have here, so the links between them hold in both places. Links to them
+# from pages of docs/, which are at the site's root, are rewritten (`markers.relinked`).
 MIRRORED = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
