@@ -6,8 +6,9 @@ Suites: "kinds", "core", and "nearby", layers between those that cuDNN was found
 
 One process: on a GPU backends do not spoil each other's threads. The programs of a convolution are compiled side by
 side, and then take turns; a time is that of calls in a row, the last of which is waited for, so that what it costs to
-start one is hidden as it is in a program. A convolution at a time is added to the file, which an interrupted run leaves
-as it is. `jaxconv/_cuda.py` says what came of it. In `gpu.json` some rows are of a run that waited for each call, and
+start one is hidden as it is in a program. A convolution at a time is added to the file, in place of the same one where
+it is there, and an interrupted run leaves the others as they are. Rows of other conditions are not mixed: another OUT,
+or --fresh. `jaxconv/_cuda.py` says what came of it. In `gpu.json` some rows are of a run that waited for each call, and
 say so: of the shortest they tell little. Those of "RepLK depthwise", forward, are with --hopeless 60.
 """
 
@@ -26,9 +27,9 @@ from jaxconv import conv_general_dilated
 from jaxconv._bench.by_jax import function
 from jaxconv._bench.job import DIRECTIONS, Job
 from jaxconv._bench.layer import Layer
+from jaxconv._bench.results import ResultsError, open_or_resume
 from jaxconv._bench.suites import CORE, KINDS
 from jaxconv._collect import convolutions
-from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 from jaxconv._machine import conditions
 from jaxconv._measure import clocked, workspace_bytes
@@ -99,18 +100,23 @@ def measured(geometry: Geometry, pool: ThreadPoolExecutor, hopeless: float) -> d
     return found
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
     parser.add_argument("--seconds", type=float, default=600.0, help="after which nothing more is begun (%(default)g)")
     parser.add_argument("--images", type=int, default=4, help="times as many images as in the suite (%(default)s)")
     parser.add_argument("--hopeless", type=float, default=6.0, help="times the best: timed no further (%(default)g)")
     parser.add_argument("--suite", action="append", choices=LAYERS, help="default kinds and core")
     parser.add_argument("--layer", action="append", metavar="PART", help="only those with this in their names")
     parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all")
-    options = parser.parse_args()
-    rows, deadline, layers = [], time.monotonic() + options.seconds, {}
+    options = parser.parse_args(arguments)
+    try:
+        results = open_or_resume(options.out, {"conditions": conditions()}, options.fresh)
+    except ResultsError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    deadline, layers = time.monotonic() + options.seconds, {}
     for suite in options.suite or ("kinds", "core"):
         for name, layer in LAYERS[suite].items():
             if any(part in name for part in options.layer or [""]):
@@ -124,11 +130,11 @@ def main() -> None:
             job = Job(suite, None, name, layer, direction, dtype, "NHWC")
             f, structs = function(job)
             [found] = convolutions(f, *structs)
-            rows.append({**job.to_json(), **measured(found.geometry, pool, options.hopeless)})
-            seconds = rows[-1]["seconds"]
+            row = {**job.to_json(), **measured(found.geometry, pool, options.hopeless)}
+            seconds = row["seconds"]
             best = min(seconds, key=seconds.__getitem__)
             print(f"{name}, {direction}, {dtype}: {best}, {seconds['xla'] / seconds[best]:.2f} times as fast as xla")
-            write_rows(options.out, {"conditions": conditions()}, "rows", rows)
+            results.put(row)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ._machine import conditions
 from ._plan import SCHEMA, Plan, read
@@ -56,6 +57,10 @@ def merge_into(path: Path, plan: Plan) -> Plan:
     except ImportError:
         raise ImportError("the default plan needs filelock: pip install 'jaxconv[tools]'") from None
     path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(
+        dir=path.parent
+    ):  # or OSError: where no file can be made, as in /proc, a lock is waited for for ever
+        pass
     with FileLock(path.with_suffix(".lock")):
         kept = read(path) | plan if path.exists() else plan
         kept.save(path)

@@ -146,7 +146,7 @@ def test_other_conditions(tmp_path):
     path = tmp_path / "out.json"
     Results(path, {"environment": {"commit": "abc", "jax": "1"}}).write()
     assert open_or_resume(path, {"environment": {"commit": "abc", "jax": "1"}}, fresh=False).rows == {}
-    with pytest.raises(ResultsError, match="commit is 'def', there it is 'abc'. Choose another --out"):
+    with pytest.raises(ResultsError, match="commit is 'def', there it is 'abc'. Choose another file, or --fresh"):
         open_or_resume(path, {"environment": {"commit": "def", "jax": "1"}}, fresh=False)
 
 
@@ -157,16 +157,21 @@ def test_other_conditions(tmp_path):
         (["--layer", "no such"], "no layer has 'no such' in its name; core has notebook, ResNet-50 conv1"),
         (["--report-only", "--out", "/nowhere/at/all.json"], "run without --report-only first"),
         (["--algorithm", "magic"], "invalid choice: 'magic'"),
-        (["--batch", "0"], "must be positive, got 0"),
+        (["--batch", "0"], "argument --batch: must be a positive integer, got '0'"),
+        (["--rounds", "some"], "argument --rounds: must be a positive integer, got 'some'"),
+        (["--seconds", "-3"], "argument --seconds: must be a finite number of 0 or more, got '-3'"),
+        (["--seconds", "nan", "--limit", "nan"], "argument --seconds: must be a finite number of 0 or more, got 'nan'"),
+        (["--limit", "inf"], "argument --limit: must be a finite number of 0 or more, got 'inf'"),
     ],
 )
-def test_wrong_requests(arguments, message, capsys):
+def test_wrong_requests(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr("jaxconv._bench.run.measure_all", lambda *_: pytest.fail("measured"))
     with pytest.raises(SystemExit) as stopped:
         main(["bench", *arguments])
     assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_without_torch(monkeypatch, capsys):
+def test_without_torch(monkeypatch, capsys, tmp_path):
     real = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else real(name))
     with pytest.raises(SystemExit) as stopped:
@@ -175,7 +180,7 @@ def test_without_torch(monkeypatch, capsys):
     measured = []
     monkeypatch.setattr("jaxconv._bench.run.measure_all", lambda jobs, backends, *_: measured.extend(backends))
     with pytest.raises(SystemExit):  # nothing to report
-        main(["bench", "--layer", "notebook", "--out", "/nowhere/at/all.json"])
+        main(["bench", "--layer", "notebook", "--out", str(tmp_path / "out.json")])
     assert measured == ["lax", *(name for name in ALGORITHMS if name not in ("naive", "xla"))]
     assert "PyTorch is left out: it is not installed" in capsys.readouterr().out
 

@@ -120,13 +120,16 @@ def test_the_extra_brings_what_they_need():
         (["explain", TEXT, "--layer", "3b"], "jaxconv explain: --layer is of no --suite"),
         (["explain", TEXT, "--direction", "backward"], "jaxconv explain: argument --direction: invalid choice"),
         (["explain", TEXT, "--accuracy", "good"], "argument --accuracy: invalid choice: 'good'"),
-        (["explain", TEXT, "--max-workspace-bytes", "-1"], "must be 0 or more, got -1"),
+        (["explain", TEXT, "--max-workspace-bytes", "-1"], "must be an integer of 0 or more, got '-1'"),
+        (["explain", TEXT, "--max-workspace-bytes", "16M"], "must be an integer of 0 or more, got '16M'"),
         (["explain", f"{TEXT} dtype=int8", "--direction", "input-grad"], "int8 has no gradients, and so no input-grad"),
         (["explain", TEXT, "--plan", "/nowhere/plan.json"], "no such plan: "),
         (["explain", TEXT, "--plan", "plan.json", "--default"], "not allowed with argument --plan"),
         (["explain", TEXT, "--html", "/dev/null/page.html"], "--html: [Errno"),
         (["tune", TEXT, "--out", "/dev/null/plan.json"], "/dev/null/plan.json cannot be added to"),
-        (["tune", TEXT, "--seconds", "soon"], "argument --seconds: invalid float value: 'soon'"),
+        (["tune", TEXT, "--seconds", "soon"], "argument --seconds: must be a finite number of 0 or more, got 'soon'"),
+        (["tune", TEXT, "--seconds", "-1"], "argument --seconds: must be a finite number of 0 or more, got '-1'"),
+        (["tune", TEXT, "--seconds", "nan"], "argument --seconds: must be a finite number of 0 or more, got 'nan'"),
         (["check"], "jaxconv check: the following arguments are required: MODULE:FUNCTION"),
         (["check", "function"], "'function' must be a module and a function of it, as in package.module:function"),
         (["check", "mine.py:function"], "'mine.py:function' must be a module and a function of it"),
@@ -135,7 +138,10 @@ def test_the_extra_brings_what_they_need():
         (["check", "json:no_such"], "'json:no_such': module 'json' has no attribute 'no_such'"),
         (["check", "json:__name__"], "'json:__name__' cannot be called, it is str"),
         (["check", "json:dumps", "--checks", "value,speed"], "there is no 'speed'; there are value, jit, vmap, jvp"),
-        (["check", "json:dumps", "--examples", "0"], "must be positive, got 0"),
+        (["check", "json:dumps", "--examples", "0"], "must be a positive integer, got '0'"),
+        (["check", "json:dumps", "--examples", "x"], "argument --examples: must be a positive integer, got 'x'"),
+        (["check", "json:dumps", "--factor", "-1"], "--factor: must be a finite number of 0 or more, got '-1'"),
+        (["check", "json:dumps", "--factor", "nan"], "--factor: must be a finite number of 0 or more, got 'nan'"),
         (["check", "json:dumps", "--ndim", "4"], "argument --ndim: invalid choice: 4"),
         (["check", "json:dumps", "--dtype", "real"], "--dtype: there is no 'real'; there are float32"),
         (["check", "json:dumps", "--layout", "NWHC"], "--layout: 'NWHC' must be NHWC (channels last)"),
@@ -256,7 +262,9 @@ def test_explain_by_a_plan(capsys, tmp_path):
     assert (code, err) == (0, "") and (row["algorithm"], row["why"], row["seconds"]) == ("im2col", "plan", 0.5)
     assert len(rest) == 2 and all(row["why"] != "plan" for row in rest)
     path.write_text("{")
-    assert "has no plan in it" in refused(capsys, "explain", TEXT, "--plan", path)
+    for place, said in ((path, f"{path} has no plan in it"), (tmp_path, "[Errno 21] Is a directory")):
+        said = f"jaxconv explain: this plan cannot be used: {said}"
+        assert refused(capsys, "explain", TEXT, "--plan", place).startswith(said)
 
 
 def test_explain_by_a_plan_of_elsewhere_warns(capsys, tmp_path):
@@ -364,6 +372,14 @@ def test_tune_leaves_other_files_alone(text, said, measured, capsys, tmp_path):
     assert path.read_text() == text and not measured
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="of a folder in which nobody can make a file")
+def test_tune_does_not_wait_for_a_lock_that_cannot_be(measured, monkeypatch, capsys):
+    pytest.importorskip("filelock")
+    monkeypatch.setattr("filelock.FileLock", lambda path: pytest.fail(f"waits for {path} for ever"))
+    said = "jaxconv tune: /proc/plan.json cannot be added to, choose another --out: [Errno"
+    assert refused(capsys, "tune", TEXT, "--out", "/proc/plan.json").startswith(said) and not measured
+
+
 def test_tune_interrupted(measured, monkeypatch, capsys, tmp_path):
     """What was measured stays, and the same command goes on."""
     path, tune = tmp_path / "plan.json", _autotune.tune
@@ -393,6 +409,13 @@ def test_the_default_plan(measured, capsys, tmp_path, monkeypatch):
     """What tune keeps there is what explain, env and the library find."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert "no such plan: " in refused(capsys, "explain", TEXT, "--default")
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("XDG_CACHE_HOME", os.devnull)
+        path = default_plan_path()
+        assert refused(capsys, "tune", TEXT, "--default").startswith(f"jaxconv tune: {path} cannot be added to: [Errno")
+    code, out, _ = run(capsys, "tune", TEXT, "--default", "--direction", "forward")
+    assert code == 0 and out.endswith(": 1 measured now, 0 there before, 1 convolution in all\n")
+    assert json.loads(run(capsys, "env", "--json")[1])["plan"].startswith("1 convolution in plan-")
     assert run(capsys, "tune", TEXT, "--default")[0] == 0
     assert {*jaxconv.load_default_plan().convolutions} == {*in_training(TEXT).values()}
     rows = json.loads(run(capsys, "explain", TEXT, "--default", "--json")[1])
@@ -450,6 +473,7 @@ def test_check_right(name, mine, capsys):
     code, out, err = run(capsys, "check", name, *FEW)
     assert (code, out, err) == (0, f"{name} is right: 5 problems, value\n", "")
     assert len(mine().seen) == 5
+    assert run(capsys, "check", name, *FEW, "--examples", "1")[1] == f"{name} is right: 1 problem, value\n"
 
 
 def test_check_wrong(mine, capsys):

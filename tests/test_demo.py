@@ -11,6 +11,9 @@ from rich.console import Console
 
 from jaxconv.__main__ import main
 from jaxconv._demo import contestant, digits, photograph, race, show
+from jaxconv._machine import conditions
+from jaxconv._parameters import geometry_of
+from jaxconv._plan import Plan, Tuned
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def test_digits_notices_a_difference(console, tmp_path, monkeypatch):
 def test_contestants_compute_the_same(monkeypatch):
     monkeypatch.setattr(contestant, "IMAGES", (2, 3, 8, 8))
     monkeypatch.setattr(contestant, "KERNEL", (4, 3, 3, 3))
-    results = {name: contestant.compete(name) for name in ("lax", "naive", "im2col")}
+    results = {name: contestant.compete(name) for name in set(race.contestants().values()) - {"torch"}}
     checksums = [result["checksum"] for result in results.values()]
     np.testing.assert_allclose(checksums, checksums[0], rtol=1e-6)
     assert all(len(result["times"]) >= 3 and min(result["times"]) > 0 for result in results.values())
@@ -72,6 +75,24 @@ def test_race_compares_the_results(console, tmp_path, monkeypatch, checksum, hel
     monkeypatch.setattr(race.subprocess, "run", finished)
     assert race.show(console, tmp_path) == held
     assert "200 ms" in printed(console)
+
+
+def test_race_has_what_the_library_itself_would_take(console, tmp_path, monkeypatch):
+    """By its name, whatever that is here."""
+    started = []
+
+    def finished(command, **_):
+        started.append(command[-1])
+        return subprocess.CompletedProcess(command, 0, stdout='{"times": [0.1], "checksum": 1.0}')
+
+    monkeypatch.setattr(race.subprocess, "run", finished)
+    geometry = geometry_of(
+        *(jax.ShapeDtypeStruct(shape, "float32") for shape in (race.IMAGES, race.KERNEL)), (1, 1), "VALID"
+    )
+    with Plan(conditions(), {geometry: Tuned("kn2row", {}, {})}):
+        assert race.show(console, tmp_path)
+    assert "jaxconv's own choice: kn2row" in printed(console)
+    assert started[:4] == ["lax", "naive", "im2col", "kn2row"]
 
 
 def test_every_part_is_announced(console, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .results import flat
 from .sheets import Sheet
 
 EXPLANATION = (
@@ -56,5 +57,4 @@ def write_markdown(
 
 
 def _conditions(header: dict[str, Any]) -> str:
-    flat = {**header.get("environment", {}), **header.get("settings", {})}
-    return ", ".join(f"{name} {value}" for name, value in flat.items() if value is not None)
+    return ", ".join(f"{name} {value}" for name, value in flat(header).items() if value is not None)

@@ -6,9 +6,9 @@ from pathlib import Path
 from .._algorithms import ALGORITHMS
 from .._bench.job import DIRECTIONS, DTYPES, Job
 from .._bench.layer import LAYOUTS
-from .._bench.results import Results, ResultsError, Row, load, open_or_resume
+from .._bench.results import Results, ResultsError, Row, checked, load, open_or_resume
 from .._bench.suites import FIXED, SUITES, suite
-from .command import Command, UsageError, positive, terminal
+from .command import Command, UsageError, amount, check_file, check_folder, positive, quantity, require, terminal
 
 UNASKED = ("naive", "xla")  # slow, and the same as lax: only by name
 
@@ -25,9 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algorithm", action="append", choices=ALGORITHMS, help=f"default {names}")
     parser.add_argument("--against", action="append", choices=("lax", "torch"), help="default both")
     parser.add_argument("--rounds", type=positive, default=3, help="turns of each backend (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=0.3, help="in each turn (%(default)s)")
+    parser.add_argument("--seconds", type=amount, default=0.3, help="in each turn (%(default)s)")
     limit = "most seconds for a first call (%(default)s), which stays the only one if it takes a quarter of that"
-    parser.add_argument("--limit", type=float, default=20.0, help=limit)
+    parser.add_argument("--limit", type=amount, default=20.0, help=limit)
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="results, resumed (%(default)s)")
     parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
     parser.add_argument("--report-only", action="store_true", help="measure nothing")
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     try:
         if options.report_only:
-            results = load(options.out)
+            results = checked(load(options.out))
         elif (results := _measure(options, console)) is None:
             return 130
     except ResultsError as error:
@@ -71,9 +71,9 @@ def _measure(options: argparse.Namespace, console) -> Results | None:
         raise UsageError(f"no layer has {' or '.join(map(repr, options.layer))} in its name; {_names(options)}")
     settings = Settings(options.rounds, options.seconds, options.limit)
     header = {"environment": environment(device), "settings": settings._asdict()}
-    results = open_or_resume(options.out, header, options.fresh)
+    results = checked(open_or_resume(options.out, header, options.fresh))
     backends = list(dict.fromkeys([*options.against, *algorithms]))
-    console.print(f"{len(chosen)} jobs, {', '.join(backends)}; results in {options.out}", highlight=False)
+    console.print(f"{quantity(len(chosen), 'job')}, {', '.join(backends)}; results in {options.out}", highlight=False)
     try:
         measure_all(chosen, backends, results, settings, console, device)
     except KeyboardInterrupt:
@@ -107,7 +107,8 @@ def _report(options: argparse.Namespace, results: Results, console) -> int:
     if options.charts:
         from .._bench.charts import draw
 
-        console.print(f"{len(draw(options.charts, rows, options.all_algorithms))} charts in {options.charts}")
+        drawn = len(draw(options.charts, rows, options.all_algorithms))
+        console.print(f"{quantity(drawn, 'chart')} in {options.charts}")
     return int(any(failures(row) for row in rows))
 
 
@@ -141,15 +142,21 @@ def selected(row: Row, options: argparse.Namespace) -> bool:
 
 
 def _check(options: argparse.Namespace) -> None:
+    """UsageError for what could only go wrong after the measurement, too."""
+    require(matplotlib=bool(options.charts))
     for name in options.suite or ():
         if name not in SUITES:
             raise UsageError(f"there is no suite {name!r}; there are {', '.join(SUITES)}")
+    if not options.report_only:
+        check_file("--out", options.out)
+    if options.markdown:
+        check_file("--markdown", options.markdown, in_place=True)
+    if options.charts:
+        check_folder("--charts", options.charts)
 
 
 def _names(options: argparse.Namespace) -> str:
     return "; ".join(f"{name} has {', '.join(suite(name, 1))}" for name in options.suite)
 
 
-COMMAND = Command(
-    "every algorithm, lax and PyTorch on the layers of real networks", ("matplotlib", "rich"), add_options, run
-)
+COMMAND = Command("every algorithm, lax and PyTorch on the layers of real networks", ("rich",), add_options, run)

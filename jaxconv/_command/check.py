@@ -6,11 +6,12 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .._machine import having
-from .command import Command, UsageError, add_json, positive, print_json, terminal
+from .command import Command, UsageError, add_json, amount, positive, print_json, quantity, require, terminal
 from .keys import ARRANGEMENTS, count, layout_numbers
 
 SWITCHES = ("groups", "empty", "strides", "lhs_dilation", "rhs_dilation", "preferred_element_type")
@@ -22,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=positive, default=50, metavar="N", help="problems to try (%(default)s)")
     checks = "some of value, jit, vmap, jvp, gradient, second-derivative, with commas between (all)"
     parser.add_argument("--checks", type=names, metavar="NAME,...", help=checks)
-    parser.add_argument("--factor", type=float, default=1.0, help="times the error of a direct sum (%(default)g)")
+    parser.add_argument("--factor", type=amount, default=1.0, help="times the error of a direct sum (%(default)g)")
     by_norm = "judge errors by the largest value there could be, as of transforms"
     parser.add_argument("--normwise", action="store_true", help=by_norm)
     parser.add_argument("--ndim", type=int, choices=range(4), help="only problems of so many spatial axes")
@@ -41,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Try it. Returns 0 if it is right, 1 if it is not."""
     from ..testing import CHECKS
 
+    require(rich=not options.json)
     checks = options.checks or CHECKS
     if unknown := [name for name in checks if name not in CHECKS]:
         known = ", ".join(name.replace(" ", "-") for name in CHECKS)
@@ -62,24 +64,22 @@ def run(options: argparse.Namespace) -> int:
         console.print(f"{options.function} is wrong", style="bold red", markup=False, highlight=False)
         print(f"{wrong}\n{call}")
     else:
-        words = f"{options.function} is right: {tried} problems, {', '.join(checks)}"
+        words = f"{options.function} is right: {quantity(tried, 'problem')}, {', '.join(checks)}"
         console.print(words, style="green", markup=False, highlight=False)
     return int(bool(wrong))
 
 
 def _judged(function: Callable, checks: Sequence[str], options: argparse.Namespace) -> tuple[int, str, str]:
     """How many problems were tried; what is wrong with the smallest that is found, and the call, or "" and ""."""
-    from rich.markup import escape
-
     from ..testing import check
 
     tried, judge = 0, {"factor": options.factor, "normwise": options.normwise}
-    with terminal(stderr=True).status(escape(options.function)) as status:
+    with _status(options.function) as change:
 
         def counted(problem):
             nonlocal tried
             tried += 1
-            status.update(escape(f"{options.function}, problem {tried}"))
+            change(f"{options.function}, problem {tried}")
             return problem
 
         some = _problems(options).map(counted)
@@ -94,6 +94,18 @@ def _judged(function: Callable, checks: Sequence[str], options: argparse.Namespa
             wrong, call = str(error).split("\n", 1)
             return tried, wrong, call
     return tried, "", ""
+
+
+@contextmanager
+def _status(words: str) -> Iterator[Callable[[str], None]]:
+    """A line on a terminal's stderr and the function that changes it, or nothing where there is no rich."""
+    try:
+        from rich.markup import escape
+    except ImportError:
+        yield lambda words: None
+        return
+    with terminal(stderr=True).status(escape(words)) as status:
+        yield lambda words: status.update(escape(words))
 
 
 def imported(name: str) -> Callable:
@@ -170,4 +182,4 @@ def counts(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"must be positive integers with commas between, got {text!r}") from None
 
 
-COMMAND = Command("put a convolution of your own to the test", ("hypothesis", "rich"), add_options, run)
+COMMAND = Command("put a convolution of your own to the test", ("hypothesis",), add_options, run)

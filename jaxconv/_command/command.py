@@ -1,8 +1,13 @@
 """What a command is, and what commands have in common: wrong input, options, output."""
 
 import argparse
+import importlib.util
 import json
+import math
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._accuracy import ACCURACIES
@@ -22,7 +27,7 @@ class Command(NamedTuple):
 
     Attributes:
       help: a line on what it is for.
-      needs: modules to import that are no part of jaxconv, jax or numpy.
+      needs: modules to import that are no part of jaxconv, jax or numpy, whatever the options; see `require`.
       add_options: gives a parser the command's arguments.
       run: does it, with what was parsed. Returns the exit code: 0, or 1 if something is not as it should be, or 130 if
         it was interrupted. Raises UsageError.
@@ -44,10 +49,23 @@ def not_negative(text: str) -> int:
     return _at_least(0, text)
 
 
+def amount(text: str) -> float:
+    """An option that measures something: a time, a factor."""
+    return _read(text, float, 0.0, "a finite number of 0 or more")
+
+
 def _at_least(least: int, text: str) -> int:
-    value = int(text)
-    if value < least:
-        raise argparse.ArgumentTypeError(f"must be {'positive' if least else '0 or more'}, got {value}")
+    return _read(text, int, least, "an integer of 0 or more" if least == 0 else "a positive integer")
+
+
+def _read(text: str, kind: type, least: float, words: str) -> Any:
+    """In words, or else argparse would name our functions."""
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not least <= value < math.inf:  # which nan is not, either
+        raise argparse.ArgumentTypeError(f"must be {words}, got {text!r}")
     return value
 
 
@@ -62,6 +80,40 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Output for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def require(**modules: bool) -> None:
+    """UsageError if one that is needed, as not with all options, is not installed: before the command does anything."""
+    if missing := [name for name, needed in modules.items() if needed and importlib.util.find_spec(name) is None]:
+        raise UsageError(f"this needs {', '.join(missing)}: pip install 'jaxconv[cli]'")
+
+
+def check_file(option: str, path: Path, in_place: bool = False) -> None:
+    """UsageError if no file can be written there, or put there whole: before minutes of measuring, not after.
+
+    `in_place`: what is there is overwritten rather than replaced, so that it may be a device.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f"{option}: {path} is a folder")
+    if not (in_place and os.path.exists(path)):
+        check_folder(option, path.parent)
+    elif not os.access(path, os.W_OK):
+        raise UsageError(f"{option}: {path} cannot be written to")
+
+
+def check_folder(option: str, path: Path) -> None:
+    """UsageError if there can be no files in it, or in the one above that is there already. Nothing stays behind."""
+    there = next(each for each in (path, *path.parents) if os.path.exists(each))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: nothing can be written in {there}: {error.strerror}") from None
+
+
+def quantity(number: int, noun: str) -> str:
+    """As in "1 job" and "2 jobs"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_json(content: Any) -> None:

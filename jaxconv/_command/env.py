@@ -13,7 +13,7 @@ from .._bench.environment import MEMORY, THREADS, software
 from .._default_plan import default_plan_path
 from .._machine import version
 from .._plan import Plan, PlanError
-from .command import Command, add_json, print_json
+from .command import Command, add_json, print_json, quantity
 
 PREFIXES = ("JAX_", "XLA_", "CUDA_", "LIBTPU_")
 
@@ -63,7 +63,7 @@ def _default_plan() -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as refused:
         warnings.simplefilter("always")
         try:
-            found = f"{len(Plan.load(path).convolutions)} convolutions in {path.name}"
+            found = f"{quantity(len(Plan.load(path).convolutions), 'convolution')} in {path.name}"
         except (PlanError, OSError) as error:
             found = str(error)
     return {"cache": str(path.parent), "plan": "; ".join([*(str(each.message) for each in refused), found])}

@@ -11,7 +11,7 @@ from .._explanation import Explained, Explanation
 from .._files import write_atomically
 from .._machine import having
 from .._plan import Plan, PlanError
-from .command import Command, UsageError, add_json, add_policy, print_json, terminal
+from .command import Command, UsageError, add_json, add_policy, print_json, require, terminal
 from .language import written
 from .problem import Problem, add_problems, problems, types
 
@@ -30,12 +30,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Explain all in one table. Returns 0."""
+    require(platformdirs=options.default, rich=not options.json)
     asked = problems(options)
     path = default_plan_path() if options.default else options.plan
     try:
         plan = Plan.load(path) if path else nullcontext()
-    except (PlanError, OSError) as error:
+    except FileNotFoundError as error:
         raise UsageError(f"no such plan: {error}") from None
+    except (PlanError, OSError) as error:
+        raise UsageError(f"this plan cannot be used: {error}") from None
     with having(types(asked)), plan:
         rows = [(problem, row) for problem in asked for row in _rows(problem, options)]
     explanation = Explanation(tuple(row._replace(role=problem.titled(row.role)) for problem, row in rows))
@@ -69,6 +72,4 @@ def _as_json(problem: Problem, row: Explained) -> dict[str, Any]:
     return {**problem.to_json(), "problem": written(row.geometry), **row.to_json()}
 
 
-COMMAND = Command(
-    "which algorithm a convolution and its gradients would take, and why", ("platformdirs", "rich"), add_options, run
-)
+COMMAND = Command("which algorithm a convolution and its gradients would take, and why", (), add_options, run)

@@ -14,7 +14,7 @@ from .._geometry import Geometry
 from .._machine import conditions, having, platform
 from .._plan import Plan, Tuned
 from .._settings import changed
-from .command import Command, UsageError, add_json, add_policy, print_json, terminal
+from .command import Command, UsageError, add_json, add_policy, amount, print_json, quantity, require, terminal
 from .language import written
 from .problem import Problem, add_problems, problems, types
 
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Problems, what to measure them for, and where to keep that."""
     add_problems(parser)
     add_policy(parser)
-    parser.add_argument("--seconds", type=float, default=120.0, help="to spend in all (%(default)g)")
+    parser.add_argument("--seconds", type=amount, default=120.0, help="to spend in all (%(default)g)")
     file = parser.add_mutually_exclusive_group()
     file.add_argument("--out", type=Path, default=Path("plan.json"), help="file to add to (%(default)s)")
     file.add_argument("--default", action="store_true", help="add to the plan that load_default_plan() loads")
@@ -37,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure what the file does not have yet, add it, report. Returns 0, or 130 if interrupted: what was measured is
     in the file then, and the same command goes on from there."""
+    require(platformdirs=options.default, rich=not options.json)
     asked = problems(options)
     path = default_plan_path() if options.default else options.out
     settings = changed(options.accuracy, options.max_workspace_bytes)._replace(plan=None)
@@ -44,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         kept = merge_into(path, nothing)  # before minutes of measuring: it can be written, and holds here
     except (ValueError, OSError) as error:
-        raise UsageError(f"{path} cannot be added to, choose another --out: {error}") from None
+        advice = "" if options.default else ", choose another --out"
+        raise UsageError(f"{path} cannot be added to{advice}: {error}") from None
     with having(types(asked)):
         named = _by_geometry(asked)
         todo = {each: named[each].occurs for each in named if options.again or each not in kept.convolutions}
@@ -59,7 +61,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         if rows:
             terminal().print(_table(rows))
-        print(f"{path}: {measured} measured now, {before} there before, {len(plan.convolutions)} convolutions in all")
+        every = quantity(len(plan.convolutions), "convolution")
+        print(f"{path}: {measured} measured now, {before} there before, {every} in all")
     return 130 if tuning.interrupted else 0
 
 
@@ -105,6 +108,4 @@ def _compared(taken: float | None, lax: float | None) -> tuple[str, str, str]:
     return ours, theirs, f"{lax / taken:.2f}" if lax and taken else "-"
 
 
-COMMAND = Command(
-    "measure which algorithm is fastest, and keep it as a plan", ("filelock", "platformdirs", "rich"), add_options, run
-)
+COMMAND = Command("measure which algorithm is fastest, and keep it as a plan", ("filelock",), add_options, run)

@@ -3,6 +3,11 @@
 `pip install 'jaxconv[tests]'`, or just hypothesis beside jaxconv. Nothing else in jaxconv imports this module.
 """
 
+try:
+    import hypothesis as _  # noqa: F401
+except ImportError:
+    raise ImportError("jaxconv.testing needs hypothesis: pip install 'jaxconv[tests]'") from None
+
 from .._accuracy import error_bound as error_bound
 from .._oracle import in_dtype as in_dtype
 from .._oracle import oracle as oracle
