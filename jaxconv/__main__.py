@@ -1,14 +1,13 @@
 """`python -m jaxconv`, or `jaxconv`: commands for a terminal."""
 
 import argparse
-import importlib.util
 import os
 import sys
 import warnings
 from typing import Any, NoReturn
 
 from ._command import bench, check, demo, env, explain, tune
-from ._command.command import Command, UsageError
+from ._command.command import Command, UsageError, require
 from ._machine import version
 
 COMMANDS: dict[str, Command] = {
@@ -41,16 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     command, name = COMMANDS[options.command], f"jaxconv {options.command}"
-    missing = [module for module in command.needs if importlib.util.find_spec(module) is None]
-    if missing:
-        parser.exit(2, f"{name} needs {', '.join(missing)}: pip install 'jaxconv[cli]'\n")
-
     def shown(message: Any, *where: Any) -> None:
         print(f"{name}: {message}", file=sys.stderr)
 
     try:
         with warnings.catch_warnings():
             warnings.showwarning = shown
+            require(**dict.fromkeys(command.needs, True))
             code = command.run(options)
         sys.stdout.flush()
         return code

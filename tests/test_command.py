@@ -94,7 +94,7 @@ def test_what_is_missing_is_said(name, monkeypatch, capsys):
     monkeypatch.setitem(entry.COMMANDS, name, entry.COMMANDS[name]._replace(run=lambda options: 0))
     required = {"explain": [TEXT], "tune": [TEXT], "check": ["a:b"]}.get(name, [])
     if needs:
-        said = f"jaxconv {name} needs {', '.join(needs)}: pip install 'jaxconv[cli]'\n"
+        said = f"jaxconv {name}: this needs {', '.join(needs)}: pip install 'jaxconv[cli]'\n"
         assert refused(capsys, name, *required) == said
     else:
         assert run(capsys, name, *required)[0] == 0
