@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
     command, name = COMMANDS[options.command], f"jaxconv {options.command}"
+
     def shown(message: Any, *where: Any) -> None:
         print(f"{name}: {message}", file=sys.stderr)
 

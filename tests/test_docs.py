@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import io
 import json
 import pkgutil
 import re
@@ -14,11 +15,16 @@ import jax
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from rich.console import Console
 
 import jaxconv
 import jaxconv.nn
 import jaxconv.testing
+from jaxconv import _cost
+from jaxconv.__main__ import main
+from jaxconv._algorithms import _onednn
 from jaxconv._bench.figures import compare, losses, with_xla
+from jaxconv._command import explain as command
 
 ROOT = Path(__file__).parent.parent
 MODULES = [info.name for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv.") if "__main__" not in info.name]
@@ -96,6 +102,18 @@ def test_what_is_left_without_onednn():
     assert f"({lax} of the {len(measured)} cases above)" in readme
     assert f"in {ahead} of the {len(measured)} cases above, and in {most} " in readme
     assert all(f'`"{name}"`' in page for name in ENDS_IN_ONEDNN)
+
+
+@pytest.mark.skipif(bool(_onednn.lack()), reason="the table is of a processor for which oneDNN is there")
+@pytest.mark.parametrize("path", ["README.md", "docs/how-to/command-line.md"])
+def test_the_table_of_explain_is_what_it_prints(path, monkeypatch):
+    form = r'^python -m jaxconv explain "(.+)"\n```\n\n```text\n(.+?)^```'
+    [(problem, table)] = re.findall(form, (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
+    out = io.StringIO()
+    monkeypatch.setattr(command, "terminal", lambda: Console(file=out, width=120))
+    monkeypatch.setattr(_cost, "cores", lambda: 2)
+    assert main(["explain", problem]) == 0
+    assert out.getvalue() == table
 
 
 def public_names():
