@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from jaxconv._algorithms import depthwise, dual, looped, written_out
+from jaxconv._algorithms import _runs, depthwise, dual, looped, written_out
 from jaxconv._parameters import geometry_of
 from jaxconv._phases import axis_phases
 from jaxconv._summands import BY_CHANNELS, choose_summands
@@ -91,7 +91,7 @@ def test_the_forms_meet_what_they_are_for():
     assert depthwise.ways(geometry("cropped"))[0] is written_out.ALGORITHM
     taps = geometry("many taps")
     assert not written_out.ALGORITHM.unsupported(taps)
-    assert written_out.terms(taps, axis_phases(taps), 0) > written_out.MAX_TERMS  # so rows at the ends are padded
+    assert _runs.terms(taps, axis_phases(taps), 0) > _runs.MAX_TERMS  # so rows at the ends are padded
 
 
 def test_a_tap_or_a_phase_off_by_one_is_found(monkeypatch):

@@ -17,7 +17,7 @@ from jax import lax
 
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry
-from . import written_out
+from . import _runs, written_out
 
 
 def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
@@ -49,7 +49,7 @@ def workspace(geometry: Geometry) -> int:
     g = geometry
     products = g.batch * prod(g.spatial) * prod(g.kernel) * g.out_channels
     factors = (g.batch * prod(g.spatial) + 2 * prod(g.kernel) * g.out_channels) * g.in_channels
-    padded = written_out.padded_rows(g) * prod(g.kernel) * g.out_channels
+    padded = _runs.padded_rows(g) * prod(g.kernel) * g.out_channels
     return (products + padded + g.batch * prod(g.out_spatial) * g.out_channels + factors) * g.accumulator.itemsize
 
 
@@ -59,7 +59,7 @@ def refuses(geometry: Geometry) -> str:
         return "it is for few taps and many positions, not for weight gradients"
     if geometry.groups > 1:
         return f"it multiplies the channels of one group, and there are {geometry.groups}"
-    if written_out.padded_axes(replace(geometry, in_channels=1)) < 0:
+    if _runs.padded_axes(replace(geometry, in_channels=1)) < 0:
         return "it would write out too many sums"
     return ""
 
