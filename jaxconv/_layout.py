@@ -55,24 +55,33 @@ class Layout(NamedTuple):
         return axes == sorted(axes)
 
     def unfilled(self, dtype: Any) -> jax.Array:
-        """Zeros for `write` to write to, and a loop to carry: split, for of half types whose shape is changed with each
-        block XLA:CPU would copy all."""
-        return jnp.zeros(self.split, dtype)
+        """Zeros for `write` to write to, and a loop to carry. Of half types with groups they are split: XLA:CPU would
+        copy all of an array whose shape is changed with each block."""
+        is_split = [size for size in self.split if size > 1] != [size for size in self.shape if size > 1]
+        return jnp.zeros(self.split if is_split and is_half(dtype) else self.shape, dtype)
 
     def write(self, unfilled: jax.Array, block: jax.Array, starts: tuple) -> jax.Array:
         """The same with the canonical `block` at canonical index `starts`."""
         stored = np.argsort(self.order)
-        return update(unfilled, block.transpose(stored), [starts[axis] for axis in stored])
+        return update(unfilled, block.transpose(stored), [starts[axis] for axis in stored], self.split)
 
     def filled(self, written: jax.Array) -> jax.Array:
         """The caller's array of what was written to."""
         return written.reshape(self.shape)
 
 
-def update(array: jax.Array, block: jax.Array, starts: Sequence[Any]) -> jax.Array:
-    """`array` with the block at these indices (clamped, never wrapped)."""
-    updated = lax.dynamic_update_slice(bits(array), bits(block), starts, allow_negative_indices=False)
-    return of_bits(updated, array.dtype)
+def update(
+    array: jax.Array, block: jax.Array, starts: Sequence[Any], shape: tuple[int, ...] | None = None
+) -> jax.Array:
+    """`array`, seen as one of this shape, with the block at these indices (clamped, never wrapped)."""
+    seen = bits(array).reshape(shape or array.shape)
+    updated = lax.dynamic_update_slice(seen, bits(block), starts, allow_negative_indices=False)
+    return of_bits(updated.reshape(array.shape), array.dtype)  # last, or XLA would copy the array
+
+
+def is_half(dtype: Any) -> bool:
+    """Whether these are floats narrower than 32 bits."""
+    return jnp.issubdtype(dtype, np.floating) and jnp.dtype(dtype).itemsize < 4
 
 
 def bits(array: jax.Array) -> jax.Array:
@@ -80,7 +89,7 @@ def bits(array: jax.Array) -> jax.Array:
 
     XLA:CPU would write a block of such floats into a float32 copy of the whole array, and cut one out of such a copy.
     """
-    if jnp.issubdtype(array.dtype, np.floating) and array.dtype.itemsize < 4:
+    if is_half(array.dtype):
         return lax.bitcast_convert_type(array, f"uint{8 * array.dtype.itemsize}")
     return array
 
