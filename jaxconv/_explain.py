@@ -55,15 +55,16 @@ def explained(geometry: Geometry, role: str, times: int, request: Request) -> Ex
     cost = predictions(g, settings, here)
     tuned = settings.plan.convolutions.get(g) if settings.plan else None
     measured = dict(tuned.seconds) if tuned else {}
-    rejected, others = {}, {}
-    for name in ALGORITHMS:
-        if name != choice.algorithm:
-            seconds, kind = measured.get(name, cost.get(name)), "measured" if name in measured else "predicted"
-            rejected[name] = refusal(name, g, settings, here)
-            if not rejected[name]:
-                rejected[name] = f"{milliseconds(seconds)} ms {kind}" if seconds is not None else "not measured"
-                others |= {name: seconds} if seconds is not None else {}
-    others = dict(sorted(others.items(), key=lambda item: item[1]))
+    known = {**cost, **measured}
+    reasons = {name: refusal(name, g, settings, here) for name in ALGORITHMS if name != choice.algorithm}
+    able = [name for name, reason in reasons.items() if not reason and name in known]
+    others = {name: known[name] for name in sorted(able, key=known.__getitem__)}
+
+    def compared(name: str) -> str:
+        kind = "measured" if name in measured else "predicted"
+        return f"{milliseconds(others[name])} ms {kind}" if name in others else "not measured"
+
+    rejected = {name: reason or compared(name) for name, reason in reasons.items()}
     size = sizes(g, choice.algorithm, settings.bound(here))
     factor = ERROR_FACTOR[choice.algorithm]
     return Explained(g, role, times, *choice, cost, measured, rejected, others, *size, factor)

@@ -5,6 +5,8 @@ The sum over taps of each run is written out (`written_out`) without a padded co
 run, and a padded copy is made of the few rows it reads.
 """
 
+from dataclasses import replace
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -80,7 +82,12 @@ def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
 def padded_axes(geometry: Geometry) -> int:
     """How many leading axes are cut into padded runs, so that few enough products are written out, in few enough runs;
     -1 if they cannot be."""
-    g, every = geometry, axis_phases(geometry)
+    return _padded_axes(replace(geometry, batch=1, out_channels=1))  # whatever these are; a chunk is one of many
+
+
+@lru_cache(4096)
+def _padded_axes(g: Geometry) -> int:
+    every = axis_phases(g)
     each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
     met = [
         sum(int(meets_input(phase, count, size).sum()) for phase in phases)
