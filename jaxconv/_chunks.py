@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
-from ._geometry import Geometry
+from ._geometry import Geometry, ceil_div
 from ._layout import channels_last
-from ._tiling import ceil_div, for_each, for_each_block, halves, read_window, tile_of
+from ._tiling import for_each, for_each_block, halves, read_window, tile_of
 
 
 def in_canonical_order(rhs: jax.Array, letters: str, geometry: Geometry) -> jax.Array:

@@ -188,6 +188,11 @@ def without_axis(geometry: Geometry) -> Geometry:
     return dataclasses.replace(geometry, **{name: getattr(geometry, name)[1:] for name in BY_AXIS})
 
 
+def ceil_div(whole: int, part: int) -> int:
+    """How many blocks of size `part` cover `whole`."""
+    return -(-whole // part)
+
+
 def dilated(size: int, dilation: int) -> int:
     """Extent of `size` elements with `dilation - 1` gaps between neighbours."""
     return 0 if size == 0 else (size - 1) * dilation + 1

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ._geometry import Geometry
+from ._geometry import Geometry, ceil_div
 
 
 class Phase(NamedTuple):
@@ -57,7 +57,7 @@ def phases(taps: int, stride: int, spread: int, low: int, grow: int) -> list[Pha
             Phase(
                 first=first,
                 step=step,
-                taps=-(-(taps - first) // step),
+                taps=ceil_div(taps - first, step),
                 stride=stride // common,
                 spread=step * spread // grow,
                 low=-((r * stride + first * spread - low) // grow) if first < taps else 0,
@@ -71,6 +71,11 @@ def axis_phases(geometry: Geometry) -> list[list[Phase]]:
     g = geometry
     columns = zip(g.kernel, g.strides, g.rhs_dilation, g.padding, g.lhs_dilation, strict=True)
     return [phases(taps, stride, spread, low, grow) for taps, stride, spread, (low, _), grow in columns]
+
+
+def phase_outputs(axes: Sequence[Sequence[Phase]], counts: Sequence[int]) -> list[int]:
+    """How many of `counts` outputs the longest phase has, along each axis."""
+    return [ceil_div(count, len(phases)) for count, phases in zip(counts, axes, strict=True)]
 
 
 def meets_input(phase: Phase, count: int, size: int) -> np.ndarray:

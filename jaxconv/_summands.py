@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
 from ._chunks import part, whole
-from ._geometry import Geometry, dilated
+from ._geometry import Geometry, ceil_div, dilated
 from ._tiling import for_each, for_each_block, read_window
 
 Compute = Callable[[jax.Array, jax.Array, Geometry], jax.Array]
@@ -54,7 +54,7 @@ def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
     grow = g.lhs_dilation[0] if rows * g.rhs_dilation[0] % g.lhs_dilation[0] == 0 else 1
     reach = (g.out_spatial[0] - 1) * g.strides[0] + dilated(rows, g.rhs_dilation[0])
     cropped = -g.padding[0][0] % grow  # between the first element of a window and what its first tap meets
-    length = -(-(reach + cropped) // grow)
+    length = ceil_div(reach + cropped, grow)
     return replace(
         g,
         kernel=(rows, *g.kernel[1:]),
@@ -125,7 +125,7 @@ def in_summands(
             return g.lhs_layout.read(lhs, (*(0,) * (g.ndim + 2), channel), (g.batch, *g.spatial, g.groups, channels))
         # A window of rows is cut out padded; `compute` does what is left to do, and pads along the other axes.
         grow, rest = small.lhs_dilation[0], g.ndim - 1
-        padding = tuple(-(-side // grow) for side in g.padding[0])
+        padding = tuple(ceil_div(side, grow) for side in g.padding[0])
         first_axis = replace(
             g,
             padding=(padding, *((0, 0),) * rest),

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._geometry import Geometry, dilated
+from ._geometry import Geometry, ceil_div, dilated
 
 
 def for_each(shape: tuple[int, ...], body: Callable, carry: Any) -> Any:
@@ -112,11 +112,6 @@ def choose_tile(geometry: Geometry, workspace: Callable[[Geometry], int], max_by
         least = min(map(traffic, smaller))
         sizes = next(candidate for candidate in smaller if traffic(candidate) <= 1.05 * least)
     return tile_of(geometry, sizes)
-
-
-def ceil_div(whole: int, part: int) -> int:
-    """How many blocks of size `part` cover `whole`."""
-    return -(-whole // part)
 
 
 def halves(whole: int) -> list[int]:

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._geometry import Geometry, dilated
-from .._tiling import ceil_div
+from .._geometry import Geometry, ceil_div, dilated
 from .._transforms import LONGEST_MATRIX
 
 MOVING = 128  # steps of a transform that reading and writing a number at one frequency takes as long as, all in all

@@ -11,7 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from .._geometry import Geometry
-from .._phases import Phase, axis_phases, meets_input
+from .._phases import Phase, axis_phases, meets_input, phase_outputs
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
 MAX_RUNS = 8  # along an axis: a concatenation of more is written run by run first, and then copied
@@ -72,10 +72,10 @@ def padded_runs(phase: Phase, count: int, size: int) -> list[Run]:
 def terms(geometry: Geometry, axes: list[list[Phase]], padded: int) -> int:
     """Products written out, where the first `padded` axes are cut into padded runs and the others into exact ones."""
     total = geometry.in_channels
-    for axis, (size, count) in enumerate(zip(geometry.spatial, geometry.out_spatial, strict=True)):
+    each = phase_outputs(axes, geometry.out_spatial)
+    for axis, (phases, count, size) in enumerate(zip(axes, each, geometry.spatial, strict=True)):
         cut = padded_runs if axis < padded else exact_runs
-        each = -(-count // len(axes[axis]))
-        total *= sum(len(run.taps) for phase in axes[axis] for run in cut(phase, each, size))
+        total *= sum(len(run.taps) for phase in phases for run in cut(phase, count, size))
     return total
 
 
@@ -88,7 +88,7 @@ def padded_axes(geometry: Geometry) -> int:
 @lru_cache(4096)
 def _padded_axes(g: Geometry) -> int:
     every = axis_phases(g)
-    each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
+    each = phase_outputs(every, g.out_spatial)
     met = [
         sum(int(meets_input(phase, count, size).sum()) for phase in phases)
         for phases, count, size in zip(every, each, g.spatial, strict=True)
@@ -105,10 +105,10 @@ def _padded_axes(g: Geometry) -> int:
 
 def padded_rows(geometry: Geometry) -> int:
     """Elements of all images, in each channel, of the padded copies of what ends of axes read."""
-    g, total = geometry, 0
-    for axis in range(max(padded_axes(g), 0)):
-        phases, size, count = axis_phases(g)[axis], g.spatial[axis], g.out_spatial[axis]
-        runs = [run for phase in phases for run in padded_runs(phase, -(-count // len(phases)), size)]
+    g, total, every = geometry, 0, axis_phases(geometry)
+    each = phase_outputs(every, g.out_spatial)
+    for phases, count, size in [*zip(every, each, g.spatial, strict=True)][: max(padded_axes(g), 0)]:
+        runs = [run for phase in phases for run in padded_runs(phase, count, size)]
         rows = sum(high - low + sum(run.pad) for run in runs if any(run.pad) for low, high in [run.rows])
         total += g.batch * rows * prod(g.spatial) // size
     return total

@@ -29,9 +29,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._algorithm import Algorithm
-from .._geometry import Geometry
+from .._geometry import Geometry, ceil_div
 from .._summands import Cut, added_up, results
-from .._tiling import ceil_div
 from ._bilinear import along, transformed
 from ._toom_cook import TAPS, transforms
 

@@ -38,9 +38,13 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
         return window[index : index + 1]
 
     space = list(range(3, 3 + g.ndim))
-    summed = replace(g, in_channels=1)  # that sum is done
-    out = written_out.shift_and_add(flat, term, summed, space)[0]
+    out = written_out.shift_and_add(flat, term, summed(g), space)[0]
     return jnp.moveaxis(out, 0, -1)[..., None, :]
+
+
+def summed(geometry: Geometry) -> Geometry:
+    """What the second step adds up: the sum over channels is done."""
+    return replace(geometry, in_channels=1)
 
 
 def workspace(geometry: Geometry) -> int:
@@ -49,7 +53,7 @@ def workspace(geometry: Geometry) -> int:
     g = geometry
     products = g.batch * prod(g.spatial) * prod(g.kernel) * g.out_channels
     factors = (g.batch * prod(g.spatial) + 2 * prod(g.kernel) * g.out_channels) * g.in_channels
-    padded = _runs.padded_rows(g) * prod(g.kernel) * g.out_channels
+    padded = _runs.padded_rows(summed(g)) * prod(g.kernel) * g.out_channels
     return (products + padded + g.batch * prod(g.out_spatial) * g.out_channels + factors) * g.accumulator.itemsize
 
 
@@ -59,7 +63,7 @@ def refuses(geometry: Geometry) -> str:
         return "it is for few taps and many positions, not for weight gradients"
     if geometry.groups > 1:
         return f"it multiplies the channels of one group, and there are {geometry.groups}"
-    if _runs.padded_axes(replace(geometry, in_channels=1)) < 0:
+    if _runs.padded_axes(summed(geometry)) < 0:
         return "it would write out too many sums"
     return ""
 

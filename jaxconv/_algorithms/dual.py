@@ -24,9 +24,9 @@ import numpy as np
 from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES
-from .._geometry import Geometry, dilated
+from .._geometry import Geometry, ceil_div, dilated
 from .._summands import BY_CHANNELS, choose_summands, of_summands
-from .._tiling import ceil_div, for_each
+from .._tiling import for_each
 
 MAX_TERMS = 512  # products in the fused pass
 LONGEST_BLOCK = 28  # of a row; with longer ones nothing is gained

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, bounded
-from .._geometry import Geometry
-from .._tiling import ceil_div, choose_tile, tiled
+from .._geometry import Geometry, ceil_div
+from .._tiling import choose_tile, tiled
 
 MAX_SLICES = 32  # along one axis: keeps tracing and compiling in the tens of milliseconds
 FUSED_SLICES = 8

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._chunks import Kernel, chunked, part, whole
-from .._geometry import Geometry
-from .._tiling import ceil_div
+from .._geometry import Geometry, ceil_div
 from . import _onednn
 from ._bilinear import along, interleaved, transformed
 

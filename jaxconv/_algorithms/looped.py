@@ -14,7 +14,7 @@ from jax import lax
 
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry
-from .._phases import Phase, axis_phases, interleave
+from .._phases import Phase, axis_phases, interleave, phase_outputs
 from .._tiling import for_each
 
 MAX_TERMS = 64  # products in the body; with more than about a hundred LLVM spills registers, and times double
@@ -25,8 +25,8 @@ def workspace(geometry: Geometry) -> int:
     g = geometry
     channels = g.batch * g.groups * g.in_channels
     is_padded, length = False, []
-    for axes, count, size in zip(axis_phases(g), g.out_spatial, g.spatial, strict=True):
-        each = -(-count // len(axes))
+    every = axis_phases(g)
+    for axes, each, size in zip(every, phase_outputs(every, g.out_spatial), g.spatial, strict=True):
         reach = [(each - 1) * phase.stride + (phase.taps - 1) * phase.spread + 1 for phase in axes if phase.taps]
         length.append(max(reach, default=0))
         is_padded |= any(phase.low for phase in axes) or reach != [size]
@@ -40,7 +40,7 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     """lhs [N, *S, G, C], rhs [*K, C, G, O] -> [N, *S', G, O]."""
     g = geometry
     every = axis_phases(g)
-    counts = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
+    counts = phase_outputs(every, g.out_spatial)
     space = range(1, 1 + g.ndim)
     return interleave(every, lambda axes: add_up(lhs, rhs, g, axes, counts), space, g.out_spatial)
 

@@ -30,7 +30,7 @@ from jax import lax
 
 from .._algorithm import either
 from .._chunks import Kernel, chunked, in_canonical_order
-from .._geometry import Geometry, with_axis, without_axis
+from .._geometry import Geometry, ceil_div, with_axis, without_axis
 from .._layout import channels_last
 from .._summands import Cut, added_up, results
 from . import _onednn
@@ -68,7 +68,7 @@ def workspace(geometry: Geometry) -> int:
     """Bytes of the taps in the order that is handed over and in oneDNN's blocks, and of lhs without what is cropped."""
     g = geometry
     itemsize = jnp.dtype(g.dtype).itemsize
-    outputs = -(-g.out_channels // BLOCK) * BLOCK if g.groups == 1 else g.out_channels
+    outputs = ceil_div(g.out_channels, BLOCK) * BLOCK if g.groups == 1 else g.out_channels
     total = 2 * prod(g.kernel) * g.in_channels * g.groups * outputs * itemsize
     if any(side < 0 for pair in g.padding for side in pair):
         total += g.batch * prod(g.spatial) * g.groups * g.in_channels * itemsize
@@ -132,7 +132,7 @@ def workspace_of_parts(geometry: Geometry) -> int:
     image = g.batch * prod(g.spatial) * g.groups * g.in_channels
     outputs = g.groups * g.out_channels  # one of the two is 1
     block = BLOCK if outputs > BLOCK else LEAST_BLOCK
-    blocks = -(-outputs // block) * block
+    blocks = ceil_div(outputs, block) * block
     taps = prod(g.kernel) * g.in_channels
     total = ((4 if g.groups == 1 else 1) * image + taps * (outputs + 2 * blocks)) * itemsize
     return total + results(g) * wide * (1 if wide == jnp.dtype(g.out_dtype).itemsize else 2)

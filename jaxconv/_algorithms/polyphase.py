@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from .._algorithm import either
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
-from .._phases import Phase, axis_phases, interleave
+from .._phases import Phase, axis_phases, interleave, phase_outputs
 from .._summands import added_up
 from . import _onednn, kn2row
 
@@ -25,7 +25,7 @@ MAX_POSITIONS = 4  # of each phase, for products of matrices
 
 def counts(geometry: Geometry) -> list[int]:
     """Outputs of the longest phase along each axis."""
-    return [-(-count // len(each)) for count, each in zip(geometry.out_spatial, axis_phases(geometry), strict=True)]
+    return phase_outputs(axis_phases(geometry), geometry.out_spatial)
 
 
 def phase_geometry(geometry: Geometry, axes: tuple[Phase, ...]) -> Geometry:

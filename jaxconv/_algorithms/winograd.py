@@ -26,8 +26,7 @@ from jax import lax
 
 from .._algorithm import either
 from .._chunks import Kernel, chunked
-from .._geometry import Geometry
-from .._tiling import ceil_div
+from .._geometry import Geometry, ceil_div
 from . import _winograd_weights
 from ._bilinear import along, interleaved, transformed
 from ._toom_cook import TAPS, transforms

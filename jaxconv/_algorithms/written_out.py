@@ -25,7 +25,7 @@ from jax import lax
 from .._algorithm import MAX_WORKSPACE_BYTES, bounded, once
 from .._geometry import Geometry
 from .._layout import bits, of_bits
-from .._phases import axis_phases, interleave
+from .._phases import axis_phases, interleave, phase_outputs
 from ._runs import MAX_TERMS, exact_runs, padded_axes, padded_rows, padded_runs
 
 
@@ -78,7 +78,7 @@ def shift_and_add(view: jax.Array, term: Callable, geometry: Geometry, space: li
         return parts[0] if len(parts) == 1 else jnp.concatenate(parts, space[axis])
 
     every = axis_phases(g)
-    each = [-(-count // len(phases)) for count, phases in zip(g.out_spatial, every, strict=True)]
+    each = phase_outputs(every, g.out_spatial)
     padded = max(padded_axes(g), 0)
     split = [padded_runs] * padded + [exact_runs] * (g.ndim - padded)
     return interleave(every, lambda axes: cut(view, axes), space, g.out_spatial)

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import jax
 
-from .._geometry import Geometry
-from .._tiling import ceil_div
+from .._geometry import Geometry, ceil_div
 from .factors import Axes, is_summed, spatial_factor
 from .windows import Blocks, Window, window
 
@@ -110,7 +109,7 @@ def axes_of(lhs: jax.Array, geometry: Geometry, axes: dict[str, Axes], shards: d
         of_lhs = numbers.lhs_spec[0 if geometry.batch_grouped else 1]
         of_rhs, of_out = numbers.rhs_spec[0], numbers.out_spec[1]
         others.append(Along(part, axes["g"], of_lhs, of_out, False, None, part.share, of_rhs))
-    groups = -(-geometry.groups // shards.get("g", 1))  # which share an axis with either of these
+    groups = ceil_div(geometry.groups, shards.get("g", 1))  # which share an axis with either of these
     if groups == 1 or geometry.batch_grouped:
         part = window(geometry.in_channels, geometry.in_channels, shards.get("c", 1), 1, 0, 1, 0)
         others.append(Along(part, axes.get("c", ()), numbers.lhs_spec[1], numbers.rhs_spec[1], True, None, part.share))

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from .._geometry import ceil_div
 from .factors import Axes
 
 AxisName = Any  # one name of a mesh axis, or a tuple of several: any hashable
@@ -78,7 +79,7 @@ def _received(x, names, axis, rows, direction, mesh, circular) -> list[jax.Array
     if rows and not own:
         raise ValueError(f"halo_exchange of an empty shard: {x.shape}, axis {axis}")
     parts = []
-    for hop in range(1, -(-rows // own) + 1 if rows else 1):
+    for hop in range(1, ceil_div(rows, own) + 1 if rows else 1):
         width = min(own, rows - (hop - 1) * own)
         sent = lax.slice_in_dim(x, *((own - width, own) if direction == 1 else (0, width)), axis=axis)
         parts.append(passed_on(sent, names, direction * hop, mesh, circular))

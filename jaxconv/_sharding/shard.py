@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._geometry import Geometry
+from .._geometry import Geometry, ceil_div
 from .along import axes_of
 from .blocks import bytes_of_a_block, in_blocks, small_enough
 from .factors import Axes, is_summed
@@ -53,7 +53,7 @@ def convolve_shard(
     """
     shards = {factor: prod(mesh[name] for name in names) for factor, names in axes.items()}
     shared = {factor: count for factor, count in shards.items() if count > 1}
-    groups = -(-geometry.groups // shared.get("g", 1))
+    groups = ceil_div(geometry.groups, shared.get("g", 1))
     params = {
         **params,
         "feature_group_count": 1 if geometry.batch_grouped else groups,
@@ -96,7 +96,7 @@ def _shape_of_results(lhs, rhs, geometry: Geometry, shards: dict[str, int], grou
     """Of a shard."""
     numbers, shape = geometry.dimension_numbers, [0] * lhs.ndim
     images = lhs.shape[numbers.lhs_spec[0]] // (groups if geometry.batch_grouped else 1)
-    space = [-(-count // shards.get(f"p{axis}", 1)) for axis, count in enumerate(geometry.out_spatial)]
+    space = [ceil_div(count, shards.get(f"p{axis}", 1)) for axis, count in enumerate(geometry.out_spatial)]
     for axis, size in zip(numbers.out_spec, (images, rhs.shape[numbers.rhs_spec[0]], *space), strict=True):
         shape[axis] = size
     return shape

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._geometry import ceil_div
 from .factors import Axes
 from .halo import passed_on
 from .windows import Span
@@ -55,8 +56,8 @@ def surroundings(x: jax.Array, sides: Sequence[Side], mesh: dict[str, int]) -> S
         own, boxes = x.shape[axis], {}
         if (low or high) and not own:
             raise ValueError(f"{low} and {high} rows around an empty shard: {x.shape}, axis {axis}")
-        before = [(hop, (-min(low, hop * own), own - hop * own)) for hop in range(-(-low // max(own, 1)), 0, -1)]
-        after = [(-hop, (hop * own, own + min(high, hop * own))) for hop in range(1, -(-high // max(own, 1)) + 1)]
+        before = [(hop, (-min(low, hop * own), own - hop * own)) for hop in range(ceil_div(low, max(own, 1)), 0, -1)]
+        after = [(-hop, (hop * own, own + min(high, hop * own))) for hop in range(1, ceil_div(high, max(own, 1)) + 1)]
         hops = [*before, (0, (0, own)), *after]
         for place, (hop, (first, end)) in enumerate(hops):
             rows = {key: cut(box, {axis: (first + hop * own, end - first)}) for key, box in here.boxes.items()}

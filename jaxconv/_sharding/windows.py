@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._geometry import ceil_div
+
 Span = tuple[int, int]  # the first, and the one after the last
 
 
@@ -57,7 +59,7 @@ class Window(NamedTuple):
         """Each shard's positions in blocks of so many. The last block is moved back to end with the share."""
         period = self.dilation // gcd(self.step, self.dilation)  # positions after which the phase is the same again
         shard = np.arange(self.shards)[:, None]
-        starts = np.minimum(np.arange(-(-self.share // length)) * length, self.share - length)
+        starts = np.minimum(np.arange(ceil_div(self.share, length)) * length, self.share - length)
         positions = shard * self.share + starts
         skips = positions % period
         computed = length + int(skips.max())
@@ -101,7 +103,7 @@ class Blocks(NamedTuple):
 
 def window(size: int, total: int, shards: int, step: int, reach: int, dilation: int, low: int) -> Window:
     """The window, given what is not of one shard."""
-    own, share = -(-size // shards), -(-total // shards)
+    own, share = ceil_div(size, shards), ceil_div(total, shards)
     part = Window(size, total, shards, step, reach, dilation, low, own, share, 0, 0)
     position = np.arange(total)
     first = part.rows_until(step * position).clip(0)
