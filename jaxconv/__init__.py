@@ -27,6 +27,6 @@ from ._functions.transposed import conv_transpose as conv_transpose
 from ._install import install as install
 from ._install import uninstall as uninstall
 from ._plan import Plan as Plan
-from ._plan import PlanError as PlanError
+from ._plan_file import PlanError as PlanError
 from ._settings import policy as policy
 from ._sharding.halo import halo_exchange as halo_exchange

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from ._collect import convolutions
 from ._geometry import Geometry
 from ._machine import conditions, platform
-from ._plan import Plan, Tuned
+from ._plan import Plan
+from ._plan_file import Tuned
 from ._select import predictions
 from ._settings import Settings, changed
 from ._trials import candidates, measured

@@ -6,7 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ._machine import conditions
-from ._plan import SCHEMA, Plan, read
+from ._plan import Plan
+from ._plan_file import SCHEMA, read
 
 
 def default_plan_path() -> Path:
@@ -57,11 +58,10 @@ def merge_into(path: Path, plan: Plan) -> Plan:
     except ImportError:
         raise ImportError("the default plan needs filelock: pip install 'jaxconv[tools]'") from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(
-        dir=path.parent
-    ):  # or OSError: where no file can be made, as in /proc, a lock is waited for for ever
+    # OSError where no file can be made: there, as in /proc, a lock would be waited for for ever.
+    with TemporaryFile(dir=path.parent):
         pass
     with FileLock(path.with_suffix(".lock")):
-        kept = read(path) | plan if path.exists() else plan
+        kept = Plan(*read(path)) | plan if path.exists() else plan
         kept.save(path)
     return kept

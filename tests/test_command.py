@@ -23,7 +23,8 @@ from jaxconv._default_plan import default_plan_path
 from jaxconv._demo import digits, photograph, race
 from jaxconv._machine import conditions
 from jaxconv._parameters import geometry_of, to_params
-from jaxconv._plan import Plan, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 from jaxconv.testing import CHECKS, Problem, problems
 from jaxconv.testing import check as real_check
 

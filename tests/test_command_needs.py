@@ -13,7 +13,7 @@ from test_command import TEXT, refused, run
 from jaxconv import __main__ as entry
 from jaxconv import _autotune
 from jaxconv._bench.results import Results
-from jaxconv._plan import Tuned
+from jaxconv._plan_file import Tuned
 
 SOMETIMES = ("matplotlib", "platformdirs", "rich")
 CHECK = ["check", "jax.lax:conv_general_dilated", "--ndim", "1", "--examples", "1", "--checks", "value"]

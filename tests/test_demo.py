@@ -13,7 +13,8 @@ from jaxconv.__main__ import main
 from jaxconv._demo import contestant, digits, photograph, race, show
 from jaxconv._machine import conditions
 from jaxconv._parameters import geometry_of
-from jaxconv._plan import Plan, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from jaxconv._collect import convolutions
 from jaxconv._explanation import COLUMNS
 from jaxconv._machine import conditions
 from jaxconv._parameters import geometry_of
-from jaxconv._plan import Plan, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 
 matplotlib.use("Agg")
 IMAGE, KERNEL = jax.ShapeDtypeStruct((2, 16, 16, 8), "float32"), jax.ShapeDtypeStruct((3, 3, 8, 8), "float32")

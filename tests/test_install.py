@@ -23,7 +23,8 @@ import jaxconv
 from jaxconv import ALGORITHMS
 from jaxconv._machine import conditions
 from jaxconv._parameters import from_params, geometry_of
-from jaxconv._plan import Plan, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 
 
 @pytest.fixture(autouse=True)

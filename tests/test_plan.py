@@ -24,7 +24,8 @@ from jaxconv import _autotune, _default_plan, _geometry_json
 from jaxconv._collect import convolutions
 from jaxconv._machine import conditions
 from jaxconv._parameters import geometry_of
-from jaxconv._plan import Plan, PlanError, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import PlanError, Tuned
 from jaxconv._select import choose
 from jaxconv._settings import Request, Settings, current
 from jaxconv.testing import DTYPES, problems
@@ -391,7 +392,8 @@ SAVES = """
 import sys, jax.numpy as jnp, jaxconv
 from jaxconv._parameters import geometry_of
 from jaxconv._machine import conditions
-from jaxconv._plan import Plan, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 for size in range(3, 13):
     g = geometry_of(jnp.ones((int(sys.argv[1]), 3, size, size)), jnp.ones((4, 3, 3, 3)), (1, 1), "SAME")
     jaxconv.save_default_plan(Plan(conditions(), {g: Tuned("im2col", {}, {})}))

@@ -13,7 +13,8 @@ from jaxconv._algorithms import _onednn
 from jaxconv._machine import conditions
 from jaxconv._measure import workspace_bytes
 from jaxconv._parameters import geometry_of
-from jaxconv._plan import Plan, Tuned
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 from jaxconv._select import choose, predictions, refusal
 from jaxconv._settings import Request, Settings, current
 from jaxconv.testing import Problem, oracle

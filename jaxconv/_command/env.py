@@ -12,7 +12,8 @@ from .._algorithms import _onednn
 from .._bench.environment import MEMORY, THREADS, software
 from .._default_plan import default_plan_path
 from .._machine import version
-from .._plan import Plan, PlanError
+from .._plan import Plan
+from .._plan_file import PlanError
 from .command import Command, add_json, print_json, quantity
 
 PREFIXES = ("JAX_", "XLA_", "CUDA_", "LIBTPU_")

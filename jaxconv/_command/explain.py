@@ -10,7 +10,8 @@ from .._explain import explain
 from .._explanation import Explained, Explanation
 from .._files import write_atomically
 from .._machine import having
-from .._plan import Plan, PlanError
+from .._plan import Plan
+from .._plan_file import PlanError
 from .command import Command, UsageError, add_json, add_policy, print_json, require, terminal
 from .language import written
 from .problem import Problem, add_problems, problems, types

@@ -12,7 +12,8 @@ from .._collect import convolutions
 from .._default_plan import default_plan_path, merge_into
 from .._geometry import Geometry
 from .._machine import conditions, having, platform
-from .._plan import Plan, Tuned
+from .._plan import Plan
+from .._plan_file import Tuned
 from .._settings import changed
 from .command import Command, UsageError, add_json, add_policy, amount, print_json, quantity, require, terminal
 from .language import written
