@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import product, starmap
 from math import prod
+from operator import le
 from typing import Any, NamedTuple
 
 import jax
@@ -101,21 +102,21 @@ def needed(geometry: Geometry, kernel: Kernel, chunk: Chunk) -> int:
 def choose_chunk(geometry: Geometry, kernel: Kernel, max_bytes: int) -> Chunk | None:
     """Of those that fit under the bound, the one for which all chunks together need least; None if none fits.
 
-    Chunks of rows read some rows twice, chunks of images all taps, chunks of outputs all images: all that adds up.
+    Chunks of rows read some rows twice, chunks of images all taps, chunks of outputs all images: all that adds up, so
+    parts of a chunk that fits are not looked at.
     """
     everything = whole(geometry)
     sizes = [halves(size) for size in everything]
-    if (
-        max(geometry.lhs_dilation, default=1) > 1
-    ):  # rows would come with zeros that a kernel may count on not being there
+    # Rows of a dilated lhs would come with zeros that a kernel may count on not being there.
+    if max(geometry.lhs_dilation, default=1) > 1:
         sizes[1] = sizes[1][:1]
-    best, least = None, None
+    totals: dict[Chunk, int] = {}
     for chunk in starmap(Chunk, product(*sizes)):
-        bytes_ = needed(geometry, kernel, chunk)
-        total = bytes_ * prod(map(ceil_div, everything, chunk))
-        if bytes_ <= max_bytes and (least is None or total < least):
-            best, least = chunk, total
-    return best
+        if any(all(map(le, chunk, larger)) for larger in totals):
+            continue
+        if (bytes_ := needed(geometry, kernel, chunk)) <= max_bytes:
+            totals[chunk] = bytes_ * prod(map(ceil_div, everything, chunk))
+    return min(totals, key=totals.__getitem__, default=None)
 
 
 def smallest(geometry: Geometry) -> Chunk:
