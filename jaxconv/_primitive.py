@@ -22,7 +22,7 @@ from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 from jax.interpreters import ad, batching, mlir
 
-from . import _lax_rules
+from . import _by_name, _lax_rules
 from ._algorithms import ALGORITHMS
 from ._algorithms.xla import cropping, in_canonical_order
 from ._geometry import Geometry
@@ -48,7 +48,7 @@ def ours(request: Request, strict: bool = False) -> Rule:
 
     def rule(equation: JaxprEqn) -> JaxprEqn:
         if equation.primitive is not lax_conv_p:
-            return equation
+            return _by_name.asking_of_lax(equation, conv_p)
         if strict:
             lhs, rhs = (var.aval for var in equation.invars)
             check_request(request, from_params(lhs, rhs, equation.params))
@@ -201,5 +201,6 @@ def _batch(operands, axes, *, request, **params):
 
 ad.defbilinear(conv_p, _transpose_lhs, _transpose_rhs)
 batching.primitive_batchers[conv_p] = _batch
+_by_name.register(conv_p, lambda f, request: rewrite(f, ours(request)))
 for platform in (None, "cpu", "gpu"):  # each by itself, as lax's own: the choice depends on it
     mlir.register_lowering(conv_p, _lower, platform)

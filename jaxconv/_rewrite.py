@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
@@ -24,14 +25,15 @@ _rewritten: weakref.WeakKeyDictionary[Any, dict[Rule, Any]] = weakref.WeakKeyDic
 def rewrite(f: Callable, rule: Rule) -> Callable:
     """`f` with `rule` applied to each of its equations, those of sub-programs included.
 
-    Arrays among the arguments and results, at any depth of any pytree, are traced. Everything else (numbers, strings,
-    None, functions) is passed as it is, so it may steer Python control flow in `f`.
+    Arrays among the arguments and results, at any depth of any pytree, are traced. Everything else (numbers, NumPy's
+    among them, strings, None, functions) is passed as it is, so it may steer Python control flow in `f`.
     """
 
     def rewritten(*args, **kwargs):
         program = trace(f, args, kwargs)
         out = eval_jaxpr(rewrite_jaxpr(program.closed.jaxpr, rule), program.closed.consts, *program.arrays)
-        return program.restore(out)
+        # Constants come as JAX has them in programs, which is not as arrays.
+        return program.restore([leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf) for leaf in out])
 
     return rewritten
 
@@ -66,7 +68,7 @@ def trace(f: Callable, args: tuple, kwargs: dict[str, Any]) -> Program:
 
 
 def _is_array(leaf: Any) -> bool:
-    if isinstance(leaf, (np.ndarray, np.generic)):
+    if isinstance(leaf, np.ndarray):
         return leaf.dtype.kind not in "OSUmM"  # objects, strings and dates are no business of JAX
     return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
 

@@ -76,11 +76,18 @@ def changed(accuracy: str | None, max_workspace_bytes: int | None) -> Settings:
             raise ValueError(f"accuracy must be one of {', '.join(map(repr, ACCURACIES))}, got {accuracy!r}")
         settings = settings._replace(accuracy=accuracy)
     if max_workspace_bytes is not None:
-        is_whole = hasattr(max_workspace_bytes, "__index__") and not isinstance(max_workspace_bytes, bool)
-        if not is_whole or (bound := index(max_workspace_bytes)) < 0:
-            raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {max_workspace_bytes!r}")
-        settings = settings._replace(max_workspace_bytes=bound)
+        settings = settings._replace(max_workspace_bytes=_checked_bytes(max_workspace_bytes))
     return settings
+
+
+def _checked_bytes(value: Any) -> int:
+    try:
+        bound = -1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        bound = -1
+    if bound < 0:
+        raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {value!r}")
+    return bound
 
 
 @contextmanager

@@ -136,6 +136,21 @@ def test_custom_derivatives_are_kept(f, operands):
     assert convolutions(inside, *operands)[0] > 0 and convolutions(outside, *operands)[0] == 0
 
 
+@pytest.mark.parametrize("name", ["dots_saveable", "nothing_saveable", "everything_saveable"])
+def test_a_policy_of_checkpoint_is_asked_of_lax_s_convolution(name, operands):
+    """`dots_saveable` saves what it knows by its primitive."""
+
+    def total(x, w):
+        return jnp.sin(conv(jnp.sin(conv(x, w)), w)).sum()
+
+    policy = getattr(jax.checkpoint_policies, name)
+    plain = jax.grad(jax.checkpoint(total, policy=policy), (0, 1))
+    inside = jax.grad(jaxconv.accelerate(jax.checkpoint(total, policy=policy)), (0, 1))
+    count, _ = convolutions(plain, *operands)
+    for accelerated in (inside, jaxconv.accelerate(plain)):
+        assert convolutions(accelerated, *operands) == (0, count)
+
+
 Pair = namedtuple("Pair", "first second")
 
 
@@ -156,11 +171,22 @@ def test_arguments_of_every_kind(operands):
         return {"out": Pair(scale * x, times), "note": note, "none": None}
 
     layers = {"a": Pair(Layer(w), None)}
+    assert jaxconv.accelerate(lambda x, n: conv(x.reshape(int(n), 4, 5, 6), w))(x, np.int64(2)).shape == x.shape
     got = jaxconv.accelerate(f)(np.asarray(x), layers, how="conv", times=2, note=f)
     expected = f(x, layers, how="conv", times=2, note=f)
     np.testing.assert_allclose(got["out"].first, expected["out"].first, 1e-12)
     assert got["out"].second == 2 and got["note"] is f and got["none"] is None
     assert seen[0] == seen[1] == (int, "conv", f)
+
+
+def test_results_that_are_constants_are_arrays(operands):
+    def f(x, w):
+        rate = jnp.asarray(0.1)  # of weak type
+        return conv(x, w), {"rate": rate, "sizes": jnp.arange(3), "one": jnp.int32(1), "yes": jnp.asarray(True)}
+
+    got, expected = jaxconv.accelerate(f)(*operands), f(*operands)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(got))
+    assert jax.tree.map(jax.typeof, got) == jax.tree.map(jax.typeof, expected)
 
 
 def test_static_arguments_under_jit(operands):

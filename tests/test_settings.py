@@ -95,6 +95,10 @@ def test_contexts_nest_and_each_changes_what_it_names():
         ({"max_workspace_bytes": -1}, "max_workspace_bytes must be an integer of 0 or more, got -1"),
         ({"max_workspace_bytes": 1.5}, "max_workspace_bytes must be an integer of 0 or more, got 1.5"),
         ({"max_workspace_bytes": True}, "max_workspace_bytes must be an integer of 0 or more, got True"),
+        (
+            {"max_workspace_bytes": np.array([5])},
+            r"max_workspace_bytes must be an integer of 0 or more, got array\(\[5",
+        ),
     ],
 )
 def test_what_is_neither(wrong, message):
@@ -188,6 +192,25 @@ def test_direct_sums_keep_them_where_they_belong(algorithm, value):
         assert algorithm in ("polyphase", "packing", "strips", "kn2row") or (algorithm == "onednn" and _onednn.lack())
         return
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(exact))
+
+
+@pytest.mark.parametrize("padding, lhs_dilation", [((1, 1), (1, 1)), ((1, 2), (2, 2))])
+@pytest.mark.parametrize("algorithm", ["onednn", "polyphase"])
+def test_an_odd_channel_of_bfloat16_is_not_multiplied_with_the_next_pixel(algorithm, padding, lhs_dilation):
+    """oneDNN takes channels in pairs, and of an odd number the last with what lies behind it, times zero."""
+    problem = Problem((2, 3, 8, 9), (32, 3, 3, 3), (1, 1), (padding,) * 2, lhs_dilation, dtype="bfloat16")
+    if refused(problem, algorithm):
+        return
+    lhs, rhs = problem.operands()
+    numbers = ("NHWC", "HWIO", "NHWC")
+    arguments = {**problem.arguments, "dimension_numbers": numbers}
+    for channel in range(3):
+        image = lhs.at[0, channel, 4, 4].set(np.nan)
+        exact = oracle(image, rhs, **problem.exact_arguments)
+        got = jaxconv.conv_general_dilated(
+            image.transpose(0, 2, 3, 1), rhs.transpose(2, 3, 1, 0), **arguments, algorithm=algorithm
+        )
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(exact).transpose(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("dilation", [1, 2])

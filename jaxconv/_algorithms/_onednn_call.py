@@ -8,6 +8,7 @@ call's configuration is JSON: where the arrays have their axes, strides, padding
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import jax
 import jax.numpy as jnp
@@ -42,21 +43,36 @@ def _with_an_axis(spec: Sequence[int]) -> tuple[int, ...]:
     return batch, feature, first, *space
 
 
+def leaves_half_a_pair(geometry: Geometry) -> bool:
+    """Whether it takes an input channel together with the next pixel's first one, that times zero: an infinity or NaN
+    there would make NaN of it. Of bfloat16 oneDNN multiplies channels in pairs."""
+    return geometry.dtype == "bfloat16" and geometry.in_channels % 2 == 1
+
+
+def bytes_of_pairs(geometry: Geometry) -> int:
+    """Of both operands with one input channel of zeros more, if that is what is handed over."""
+    g = geometry
+    elements = g.batch * prod(g.spatial) + prod(g.kernel) * g.out_channels
+    return leaves_half_a_pair(g) * elements * (g.in_channels + 1) * jnp.dtype(g.dtype).itemsize
+
+
 def _call_as_it_is(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
-    g, rank = geometry, geometry.ndim + 2
-    for at, size, (low, high) in zip(g.dimension_numbers.lhs_spec[2:], g.spatial, g.padding, strict=True):
+    g, rank, numbers = geometry, geometry.ndim + 2, geometry.dimension_numbers
+    if leaves_half_a_pair(g):
+        lhs, rhs = _with_zeros(lhs, numbers.lhs_spec[1]), _with_zeros(rhs, numbers.rhs_spec[1])
+    for at, size, (low, high) in zip(numbers.lhs_spec[2:], g.spatial, g.padding, strict=True):
         lhs = jax.lax.slice_in_dim(lhs, max(-low, 0), size - max(-high, 0), axis=at)  # oneDNN pads but does not crop
 
     def image(spec):
         return {"dims": rank, "data": {"batch_dim": spec[0], "feature_dim": spec[1], "spatial_dims": spec[2:]}}
 
-    outputs, inputs, *space = g.dimension_numbers.rhs_spec
+    outputs, inputs, *space = numbers.rhs_spec
     kernel = {"output_feature_dim": outputs, "input_feature_dim": inputs, "spatial_dims": space}
     config = {
         "dims": rank,
-        "input": image(g.dimension_numbers.lhs_spec),
+        "input": image(numbers.lhs_spec),
         "kernel": {"dims": rank, "filter": kernel},
-        "output": image(g.dimension_numbers.out_spec),
+        "output": image(numbers.out_spec),
         "window": {
             "pad_left": [max(low, 0) for low, _ in g.padding],
             "pad_right": [max(high, 0) for _, high in g.padding],
@@ -72,6 +88,11 @@ def _call_as_it_is(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Ar
         legacy_backend_config=json.dumps({"onednn_conv_config": config}),
     )
     return made(lhs, rhs)
+
+
+def _with_zeros(operand: jax.Array, axis: int) -> jax.Array:
+    """One element more at the end of the axis."""
+    return jnp.pad(operand, [(0, int(at == axis)) for at in range(operand.ndim)])
 
 
 def is_depthwise(geometry: Geometry) -> bool:

@@ -34,6 +34,7 @@ from .._geometry import Geometry, ceil_div, with_axis, without_axis
 from .._layout import channels_last
 from .._summands import Cut, added_up, results
 from . import _onednn
+from ._onednn_call import bytes_of_pairs
 
 BLOCK = 64  # output channels of a block of taps
 LEAST_BLOCK = 16  # where there are no more than those of one
@@ -72,7 +73,7 @@ def workspace(geometry: Geometry) -> int:
     total = 2 * prod(g.kernel) * g.in_channels * g.groups * outputs * itemsize
     if any(side < 0 for pair in g.padding for side in pair):
         total += g.batch * prod(g.spatial) * g.groups * g.in_channels * itemsize
-    return total
+    return total + bytes_of_pairs(g)
 
 
 def of_rows(geometry: Geometry) -> Geometry:
@@ -135,6 +136,7 @@ def workspace_of_parts(geometry: Geometry) -> int:
     blocks = ceil_div(outputs, block) * block
     taps = prod(g.kernel) * g.in_channels
     total = ((4 if g.groups == 1 else 1) * image + taps * (outputs + 2 * blocks)) * itemsize
+    total += bytes_of_pairs(g)
     return total + results(g) * wide * (1 if wide == jnp.dtype(g.out_dtype).itemsize else 2)
 
 

@@ -19,6 +19,7 @@ from .._geometry import Geometry, dilated
 from .._phases import Phase, axis_phases, interleave, phase_outputs
 from .._summands import added_up
 from . import _onednn, kn2row
+from ._onednn_call import bytes_of_pairs
 
 MAX_POSITIONS = 4  # of each phase, for products of matrices
 
@@ -81,6 +82,8 @@ def workspace(geometry: Geometry) -> int:
             products = max(products, kn2row.workspace(part))
         elif by_position(part):
             products = max(products, kn2row.by_position_workspace(part))
+        else:
+            products = max(products, bytes_of_pairs(part))
     return outputs * out_itemsize + taps * itemsize + products
 
 

@@ -21,6 +21,7 @@ from .._geometry import Geometry, dilated
 from .._layout import channels_last
 from .._summands import Cut, added_up, results
 from . import _onednn, slabs, xla
+from ._onednn_call import bytes_of_pairs
 from .im2col import FUSED_SLICES
 
 MAX_SLICES = 16  # positions along the last axis
@@ -104,7 +105,7 @@ def workspace(geometry: Geometry) -> int:
     rows = g.batch * g.in_channels * prod(g.spatial[:-1]) * length
     strips = prod(inner.spatial) * inner.in_channels * (1 if g.out_spatial[-1] <= FUSED_SLICES else 2)
     taps = (prod(inner.kernel) + prod(inner.kernel[1:])) * inner.in_channels * g.out_channels
-    total = (rows + strips + taps) * itemsize + results(g) * wide
+    total = (rows + strips + taps) * itemsize + results(g) * wide + bytes_of_pairs(inner)
     return total + (slabs.workspace(inner) if inner.ndim > 2 else 0)
 
 
