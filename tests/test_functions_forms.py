@@ -188,6 +188,32 @@ def test_bias_does_not_change_the_type():
         conv2d(lhs, rhs, bias=whole)
 
 
+def test_weak_types_stay_weak():
+    """As in lax's convolution plus the bias: of weak types alone the result is weak, and takes the type of others."""
+    lhs, rhs, bias, half = (
+        jnp.full((1, 4, 1), 2.0),
+        jnp.full((2, 1, 1), 2.0),
+        jnp.full((1,), 2.0),
+        jnp.ones((), "bfloat16"),
+    )
+    pointwise = jnp.full((1, 1, 1), 2.0)
+    for made in (
+        lambda lhs, bias: conv1d(lhs, rhs, bias=bias),
+        lambda lhs, bias: depthwise_conv(lhs, rhs, bias=bias),
+        lambda lhs, bias: separable_conv(lhs, rhs, pointwise, bias=bias),
+    ):
+        assert (made(lhs, None) + half).dtype == (made(lhs, bias) + half).dtype == "bfloat16"
+        assert jax.jit(made)(lhs, bias).weak_type and made(lhs, jnp.full((1,), 2)).weak_type
+        assert not made(lhs, jnp.ones(1)).weak_type and not made(jnp.ones((1, 4, 1)), bias).weak_type
+
+
+def test_a_weak_type_makes_way_for_no_bias():
+    """The result's type is that of the convolution."""
+    lhs, rhs = jnp.full((1, 4, 1), 2.0), jnp.full((2, 1, 1), 2.0)
+    out = conv1d(lhs, rhs, bias=jnp.ones(1, "bfloat16"))
+    assert out.dtype == lhs.dtype and (out == 9).all()
+
+
 CALLS = {
     "conv1d": lambda x, w, **options: conv1d(x[0], w[0], **options),
     "conv2d": lambda x, w, **options: conv2d(x, w, **options),
@@ -247,7 +273,6 @@ x, w = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))
         (lambda: conv2d(x, w[0]), r"conv2d takes lhs NHWC, .* and rhs HWIO, got .*\(2, 5, 5, 3\) and \(3, 3, 4\)"),
         (lambda: conv1d(x, w), "conv1d takes lhs NWC, with or without N, and rhs WIO"),
         (lambda: conv3d(x[0], w), "conv3d takes lhs NDHWC"),
-        (lambda: conv2d(cast(Any, [[1.0]]), w), "conv2d takes lhs NHWC"),
         (lambda: conv2d(x, w, layout="NWC"), "conv2d layout must be 'NHWC' or 'NCHW', got 'NWC'"),
         (lambda: conv1d(x[0], w[0], layout="NHWC"), "conv1d layout must be 'NWC' or 'NCW', got 'NHWC'"),
         (lambda: conv2d(x, w, (1, 2, 3)), r"conv2d window_strides must be .* of 2 axes, 1 or more, got \(1, 2, 3\)"),

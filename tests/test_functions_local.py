@@ -111,6 +111,18 @@ def test_batched_compiled_and_without_a_convolution():
     assert convolutions(local(problem), image, weights) == (0, 0)
 
 
+def test_symbolic_sizes():
+    problem = Problem((2, 2, 6), (1, 1, 3), (1,), "VALID")
+    image, weights, _, _ = operands(problem)
+    scope = jax.export.SymbolicScope(["w >= 3"])
+    structs = (
+        jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape, scope=scope), image.dtype)
+        for shape in ("b, 2, w", "3, 6, w - 2")
+    )
+    exported = jax.export.export(jax.jit(local(problem)))(*structs)
+    np.testing.assert_allclose(exported.call(image, weights), local(problem)(image, weights), rtol=1e-6)
+
+
 def test_operands_of_two_types_as_in_lax():
     problem = Problem((2, 2, 6), (1, 1, 3), (2,), "SAME")
     image, weights, _, _ = operands(problem)

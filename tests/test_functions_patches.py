@@ -159,6 +159,20 @@ def test_batched_and_compiled():
         np.testing.assert_array_equal(back[i], fold(problem)(out[:, i]))
 
 
+@pytest.mark.parametrize("shape", ["b, 3, h, w", "2, 3, h, 6", "b, 3, 7, 6"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 2), (0, -1))])
+def test_symbolic_sizes(shape, padding):
+    """Of axes whose extent is a symbol slices cannot be counted: there it is lax's own."""
+    image = jnp.asarray(np.random.default_rng(0).standard_normal((2, 3, 7, 6)), "float32")
+
+    def ours(image):
+        return jaxconv.conv_general_dilated_patches(image, (3, 2), (2, 1), padding, rhs_dilation=(1, 2))
+
+    struct = jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), image.dtype)
+    exported = jax.export.export(jax.jit(ours))(struct)
+    np.testing.assert_array_equal(exported.call(image), ours(image))
+
+
 def test_no_convolution_and_few_slices():
     for problem, most in ((FIXED["volume"], 10), (FIXED["many positions of many taps"], 20), (FIXED["frames"], 20)):
         image = problem.operands()[0]

@@ -127,6 +127,21 @@ def test_types_are_those_jax_promotes_to():
 
 
 @both_functions
+def test_weak_types_stay_weak(name):
+    """Of weak types alone the result is weak, and takes the type of others, as in `jnp`."""
+    weak, half = jnp.full((3,), 2.0), jnp.ones((), "bfloat16")
+    for one, two in ((weak, weak), (jnp.full((2,), 2), weak), (weak, jnp.ones(2, "int32")), (weak * 1j, weak)):
+        for left, right in ((one, two), (two, one)):
+            out, expected = OURS[name](left, right, "full"), getattr(jnp, name)(left, right, "full")
+            assert out.weak_type and expected.weak_type and out.dtype == expected.dtype
+            np.testing.assert_array_equal(out, expected)
+    assert (jax.jit(OURS[name])(weak, weak) + half).dtype == "bfloat16"
+    assert OURS[name](weak, half[None]).dtype == "bfloat16"
+    for strong in (half[None], jnp.ones(2), jnp.ones(2, "complex64")):
+        assert not OURS[name](weak, strong).weak_type and not OURS[name](strong, weak).weak_type
+
+
+@both_functions
 @pytest.mark.parametrize("mode", MODES)
 def test_derivatives_in_both_modes(name, mode):
     """Of a bilinear function they are the function itself, forward, and its transpose, backward."""

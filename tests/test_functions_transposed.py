@@ -98,6 +98,16 @@ def test_names_of_padding_mean_what_they_mean_to_lax(padding):
     np.testing.assert_array_equal(conv_transpose(lhs, rhs, (1,), padding), lax.conv_transpose(lhs, rhs, (1,), padding))
 
 
+@pytest.mark.parametrize("padding", ["SAME", "same", "SAME_LOWER"])
+@pytest.mark.parametrize("consistent", [False, True])
+def test_of_no_axes_any_name_of_padding_is_right(padding, consistent):
+    lhs, rhs = random(2, 3), random(3, 4)
+    ours, theirs = (
+        f(lhs, rhs, (), padding, use_consistent_padding=consistent) for f in (conv_transpose, lax.conv_transpose)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     "lhs, rhs, arguments",
     [

@@ -197,6 +197,7 @@ STATE = {"weight": np.ones((4, 3, 5)), "bias": np.ones(4)}
 PARAMS = {"kernel": np.ones((5, 3, 4)), "bias": np.ones(4)}
 CONV, TRANSPOSED = nn.Conv.init(KEY, 3, 4, (5,)), nn.ConvTranspose.init(KEY, 3, 4, (5,))
 SEPARABLE: Any = nn.SeparableConv.init(KEY, 3, 4, (5,))
+NO_LAYER: Any = "x"
 
 
 WRONG = {
@@ -204,13 +205,17 @@ WRONG = {
     "got {'0.weight': (4, 3, 5)}": lambda: nn.load_torch(CONV, {"0.weight": STATE["weight"]}),
     "takes arrays of the shapes {'weight': (4, 3, 5), ": lambda: nn.load_torch(CONV, {"weight": np.ones((3, 4, 5))}),
     "load_torch for ConvTranspose(kernel=float32[5,3,4], ": lambda: nn.load_torch(TRANSPOSED, STATE),
-    "takes a Conv, DepthwiseConv or ConvTranspose, got SeparableConv(": lambda: nn.load_torch(SEPARABLE, STATE),
+    "load_torch takes a Conv, DepthwiseConv or ConvTranspose, got Sep": lambda: nn.load_torch(SEPARABLE, STATE),
+    "load_torch takes a Conv, DepthwiseConv or ConvTranspose, got 'x'": lambda: nn.load_torch(NO_LAYER, {}),
+    "to_torch takes a Conv, DepthwiseConv or ConvTranspose, got 'x'": lambda: nn.to_torch(NO_LAYER),
     "to_torch takes a Conv, DepthwiseConv or ConvTranspose, got Sep": lambda: nn.to_torch(SEPARABLE),
     "from_torch takes a Conv or ConvTranspose of PyTorch, got namespace(": lambda: nn.from_torch(SimpleNamespace(a=3)),
     "{'kernel': (5, 3, 4), 'bias': (4,)}, got {'weight'": lambda: nn.load_flax(CONV, STATE),
     "{'kernel': (5, 4, 3), ": lambda: nn.load_flax(TRANSPOSED, PARAMS, transpose_kernel=True),
     "transpose_kernel is for ConvTranspose, got Conv(": lambda: nn.load_flax(CONV, PARAMS, transpose_kernel=True),
     "to_flax takes a Conv, DepthwiseConv, ConvTranspose or ConvLocal, got Sep": lambda: nn.to_flax(SEPARABLE),
+    "load_flax takes a Conv, DepthwiseConv, ConvTranspose or ConvLocal, got Sep": lambda: nn.load_flax(SEPARABLE, {}),
+    "load_flax takes a Conv, DepthwiseConv, ConvTranspose or ConvLocal, got 'x'": lambda: nn.load_flax(NO_LAYER, {}),
 }
 
 

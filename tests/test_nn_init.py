@@ -86,6 +86,11 @@ def test_without_bias(row):
     assert out[0] == out[1] == jax.eval_shape(row.reference, with_bias, x)
 
 
+def test_sizes_may_be_arrays_of_numpy():
+    layer = nn.Conv.init(KEY, 1, 1, np.array([2, 3]), stride=np.array([1, 2]))  # pyright: ignore[reportArgumentType]
+    assert layer.kernel.shape == (2, 3, 1, 1) and layer.stride == (1, 2) and layer.layout == "NHWC"
+
+
 def test_printed():
     layer = nn.Conv.init(KEY, 3, 16, (3, 3), bias=False, algorithm="im2col")
     assert repr(layer) == (

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from .arrays import check_array
 from .axes import Axes, Padding
 from .forms import convolve, dimension_numbers
 from .options import Options
@@ -45,17 +46,11 @@ def depthwise_conv(
     >>> jaxconv.depthwise_conv(jnp.ones((8, 32, 32, 16)), jnp.ones((3, 3, 1, 32)), 2, "SAME").shape
     (8, 16, 16, 32)
     """
-    ndim, layout = _ndim_and_layout("depthwise_conv", rhs, layout)
-    _, kernel, _ = dimension_numbers("depthwise_conv", ndim, layout, lhs, rhs)
-    channels = np.shape(lhs)[layout.index("C") - len(layout)]  # counted from the end: N may not be there
-    inputs, outputs = (np.shape(rhs)[kernel.index(letter)] for letter in "IO")
-    if inputs != 1 or channels == 0 or outputs % channels:
-        raise ValueError(
-            f"depthwise_conv rhs ({kernel}) must have I = 1 and O a multiple of the {channels} channels of lhs "
-            f"({layout}), got the shapes {np.shape(rhs)} and {np.shape(lhs)}"
-        )
+    function = "depthwise_conv"
+    ndim, layout = _ndim_and_layout(function, "rhs", rhs, layout)
+    groups = _channels(function, "rhs", ndim, layout, lhs, rhs)
     return convolve(
-        ndim, lhs, rhs, window_strides, padding, rhs_dilation, channels, layout, bias, padding_mode, options
+        ndim, lhs, rhs, window_strides, padding, rhs_dilation, groups, layout, bias, padding_mode, options, function
     )
 
 
@@ -95,29 +90,41 @@ def separable_conv(
     >>> jaxconv.separable_conv(jnp.ones((8, 32, 32, 16)), depthwise, pointwise, padding="SAME").shape
     (8, 32, 32, 24)
     """
-    ndim, layout = _ndim_and_layout("separable_conv", depthwise, layout)
-    _, kernel, _ = dimension_numbers("separable_conv", ndim, layout, lhs, pointwise)
+    function = "separable_conv"
+    ndim, layout = _ndim_and_layout(function, "depthwise", depthwise, layout)
+    groups = _channels(function, "depthwise", ndim, layout, lhs, depthwise)
+    _, kernel, _ = dimension_numbers(function, ndim, layout, lhs, pointwise, "pointwise")
     if any(size != 1 for size, letter in zip(np.shape(pointwise), kernel, strict=True) if letter not in "IO"):
         raise ValueError(
             f"separable_conv pointwise ({kernel}) must have one tap along each axis, got {np.shape(pointwise)}"
         )
-    apart = depthwise_conv(
-        lhs,
-        depthwise,
-        window_strides,
-        padding,
-        rhs_dilation=rhs_dilation,
-        layout=layout,
-        padding_mode=padding_mode,
-        **options,
-    )
-    if jnp.result_type(pointwise) == jnp.result_type(depthwise):  # any other type is an error, which lax words
+    apart = convolve(
+        ndim, lhs, depthwise, window_strides, padding, rhs_dilation, groups, layout, None, padding_mode, options,
+        function,
+    )  # fmt: skip
+    given = jnp.result_type(pointwise)
+    # A type other than that of depthwise is an error, which lax words; the same one may be weak and stays so.
+    if given == jnp.result_type(depthwise) and given != apart.dtype:
         pointwise = jnp.asarray(pointwise, apart.dtype)
-    return convolve(ndim, apart, pointwise, 1, "VALID", 1, 1, layout, bias, "zeros", options)
+    return convolve(ndim, apart, pointwise, 1, "VALID", 1, 1, layout, bias, "zeros", options, function)
 
 
-def _ndim_and_layout(function: str, rhs: ArrayLike, layout: str | None) -> tuple[int, str]:
+def _channels(function: str, name: str, ndim: int, layout: str, lhs: ArrayLike, rhs: ArrayLike) -> int:
+    """Channels of lhs, checked that rhs, the argument of this name, is a kernel that keeps them apart."""
+    _, kernel, _ = dimension_numbers(function, ndim, layout, lhs, rhs, name)
+    channels = np.shape(lhs)[layout.index("C") - len(layout)]  # counted from the end: N may not be there
+    inputs, outputs = (np.shape(rhs)[kernel.index(letter)] for letter in "IO")
+    if inputs != 1 or channels == 0 or outputs % channels:
+        raise ValueError(
+            f"{function} {name} ({kernel}) must have I = 1 and O a multiple of the {channels} channels of lhs "
+            f"({layout}), got the shapes {np.shape(rhs)} and {np.shape(lhs)}"
+        )
+    return channels
+
+
+def _ndim_and_layout(function: str, name: str, rhs: ArrayLike, layout: str | None) -> tuple[int, str]:
     """Spatial axes by the rank of the kernel, and channels last unless the layout says otherwise."""
+    check_array(f"{function} {name}", rhs)
     ndim = np.ndim(rhs) - 2
     if not 1 <= ndim <= 3:
         raise ValueError(f"{function} needs a kernel of rank 3, 4 or 5, got the shape {np.shape(rhs)}")

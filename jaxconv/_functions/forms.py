@@ -1,16 +1,18 @@
 """Convolutions in one, two and three dimensions as layers call them: one integer for all axes, a layout, a bias."""
 
-from collections.abc import Callable
-from typing import Unpack
+from collections.abc import Callable, Sequence
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from .._conv import conv_general_dilated
+from .arrays import check_array
 from .axes import Axes, Padding, pads, per_axis
-from .options import Options
-from .padding_modes import conv_with_padding_mode
+from .options import Options, check_options
+from .padding_modes import extended
 
 
 def conv1d(
@@ -122,66 +124,75 @@ def convolve(
     bias: ArrayLike | None,
     padding_mode: str,
     options: Options,
+    function: str = "",
 ) -> jax.Array:
-    """What `conv1d`, `conv2d` and `conv3d` do alike."""
-    function = f"conv{ndim}d"
+    """What `conv1d`, `conv2d` and `conv3d` do alike. Errors name the function, if none is given one of these."""
+    function = function or f"conv{ndim}d"
+    check_options(function, options)
     numbers = dimension_numbers(function, ndim, layout, lhs, rhs)
     strides = per_axis(function, "window_strides", window_strides, ndim)
     pairs = pads(function, padding, ndim)
-    gaps = per_axis(function, "rhs_dilation", rhs_dilation, ndim)
+    arguments: dict[str, Any] = {
+        "rhs_dilation": per_axis(function, "rhs_dilation", rhs_dilation, ndim),
+        "dimension_numbers": numbers,
+        "feature_group_count": feature_group_count,
+    }
 
     def conv(lhs):
-        return conv_with_padding_mode(
-            lhs,
-            rhs,
-            strides,
-            pairs,
-            padding_mode,
-            rhs_dilation=gaps,
-            dimension_numbers=numbers,
-            feature_group_count=feature_group_count,
-            **options,
-        )
+        lhs, left = extended(function, lhs, rhs, strides, pairs, padding_mode, **arguments)
+        return conv_general_dilated(lhs, rhs, strides, left, **arguments, **options)
 
     return batched_with_bias(function, conv, lhs, layout, bias)
 
 
 def batched_with_bias(
-    function: str, conv: Callable[[ArrayLike], jax.Array], lhs: ArrayLike, layout: str, bias: ArrayLike | None
+    function: str,
+    conv: Callable[[ArrayLike], jax.Array],
+    lhs: ArrayLike,
+    layout: str,
+    bias: ArrayLike | None,
+    bias_layout: str = "C",
 ) -> jax.Array:
-    """`conv` of lhs, with or without N, plus a bias for each output channel."""
+    """`conv` of lhs, with or without N, plus a bias for each output channel, or with the axes that its layout says."""
     batched = np.ndim(lhs) == len(layout)
     out = conv(lhs if batched else jnp.expand_dims(lhs, 0))
     if bias is not None:
-        out += _broadcastable(function, jnp.asarray(bias), out, layout.index("C"))
+        out += _broadcastable(function, jnp.asarray(bias), out, [layout.index(letter) for letter in bias_layout])
     return out if batched else out[0]
 
 
-def dimension_numbers(function: str, ndim: int, layout: str, lhs: ArrayLike, rhs: ArrayLike) -> tuple[str, str, str]:
-    """Letters of lhs, rhs and result, as lax reads them, for operands that have as many axes; lhs may lack N.
+def dimension_numbers(
+    function: str, ndim: int, layout: str, lhs: ArrayLike, rhs: ArrayLike, rhs_name: str = "rhs"
+) -> tuple[str, str, str]:
+    """Letters of lhs, rhs and result, as lax reads them, for arrays that have as many axes; lhs may lack N.
 
     >>> import jax.numpy as jnp
     >>> dimension_numbers("conv2d", 2, "NCHW", jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)))
     ('NCHW', 'OIHW', 'NCHW')
     """
+    for name, operand in (("lhs", lhs), (rhs_name, rhs)):
+        check_array(f"{function} {name}", operand)
     space = "DHW"[3 - ndim :]
     kernels = {f"N{space}C": f"{space}IO", f"NC{space}": f"OI{space}"}
     if layout not in kernels:
         raise ValueError(f"{function} layout must be {' or '.join(map(repr, kernels))}, got {layout!r}")
     if np.ndim(lhs) not in (ndim + 1, ndim + 2) or np.ndim(rhs) != ndim + 2:
         raise ValueError(
-            f"{function} takes lhs {layout}, with or without N, and rhs {kernels[layout]}, got the shapes "
+            f"{function} takes lhs {layout}, with or without N, and {rhs_name} {kernels[layout]}, got the shapes "
             f"{np.shape(lhs)} and {np.shape(rhs)}"
         )
     return layout, kernels[layout], layout
 
 
-def _broadcastable(function: str, bias: jax.Array, out: jax.Array, channels: int) -> jax.Array:
-    """The bias along the axis of channels, in the type of the result."""
-    if bias.shape != (out.shape[channels],):
-        raise ValueError(f"{function} bias must have the shape {(out.shape[channels],)}, got {bias.shape}")
+def _broadcastable(function: str, bias: jax.Array, out: jax.Array, axes: Sequence[int]) -> jax.Array:
+    """The bias along these axes of the result, to be added without changing the result's type."""
+    wanted = tuple(out.shape[axis] for axis in axes)
+    if bias.shape != wanted:
+        raise ValueError(f"{function} bias must have the shape {wanted}, got {bias.shape}")
     if jnp.result_type(out, bias) != out.dtype:
-        raise TypeError(
-            f"{function} bias must be of the result's type, {out.dtype}, or a narrower one, got {bias.dtype}"
-        )
-    return jnp.expand_dims(bias.astype(out.dtype), [axis for axis in range(out.ndim) if axis != channels])
+        if jnp.promote_types(out.dtype, bias.dtype) != out.dtype:
+            raise TypeError(
+                f"{function} bias must be of the result's type, {out.dtype}, or a narrower one, got {bias.dtype}"
+            )
+        bias = bias.astype(out.dtype)  # a weak type makes way for others, the result's is to stay
+    return jnp.expand_dims(bias, [axis for axis in range(out.ndim) if axis not in axes])

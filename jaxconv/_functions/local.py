@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .arrays import as_array
-from .patches import conv_general_dilated_patches, geometry_of_patches
+from .patches import conv_general_dilated_patches
 
 
 def conv_general_dilated_local(
@@ -47,9 +47,10 @@ def conv_general_dilated_local(
     lhs = as_array("conv_general_dilated_local lhs", lhs)
     rhs = as_array("conv_general_dilated_local rhs", rhs)
     windows = (window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers)
-    g = geometry_of_patches(lhs, filter_shape, *windows)
-    image, kernel = g.dimension_numbers.out_spec, g.dimension_numbers.rhs_spec
-    needed = dict(zip(kernel[1:], (g.groups * g.out_channels, *g.out_spatial), strict=True))
+    patches = conv_general_dilated_patches(lhs, filter_shape, *windows)
+    numbers = lax.conv_dimension_numbers(lhs.shape, (1, 1, *filter_shape), dimension_numbers)
+    image, kernel = numbers.out_spec, numbers.rhs_spec
+    needed = {axis: patches.shape[at] for axis, at in zip(kernel[1:], image[1:], strict=True)}
     if rhs.ndim != lhs.ndim or any(rhs.shape[axis] != size for axis, size in needed.items()):
         shape = ", ".join(str(needed.get(axis, "any")) for axis in range(lhs.ndim))
         raise ValueError(f"conv_general_dilated_local rhs must have shape ({shape}), got {rhs.shape}")
@@ -57,7 +58,6 @@ def conv_general_dilated_local(
     # Each position has weights of its own, which is as many groups as there are positions in a convolution of patches
     # with a kernel of one tap. Algorithms for convolutions have nothing to add to that: no element of rhs is used for
     # two positions. It is one product of matrices [N, C * K] and [C * K, O] for each position.
-    patches = conv_general_dilated_patches(lhs, filter_shape, *windows)
     dimensions = ((image[1:2], kernel[1:2]), (image[2:], kernel[2:]))
     out = lax.dot_general(patches, rhs, dimensions, precision=precision)  # [*S', N, O]
     return jnp.moveaxis(out, range(out.ndim), (*image[2:], *image[:2]))

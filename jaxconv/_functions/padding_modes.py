@@ -14,8 +14,9 @@ from jax.typing import ArrayLike
 
 from .._conv import conv_general_dilated
 from .._parameters import geometry_of
+from .arrays import check_array
 from .axes import Padding, pads
-from .options import Options
+from .options import Options, check_options
 
 # PyTorch's names, and NumPy's.
 PADDING_MODES = {"zeros": "constant", "circular": "wrap", "reflect": "reflect", "replicate": "edge"}
@@ -73,6 +74,7 @@ def conv_with_padding_mode(
     >>> jaxconv.conv_with_padding_mode(ring, sum_of_three, (1,), "CAUSAL").tolist()
     [[[1, 3, 6, 9]]]
     """
+    check_options("conv_with_padding_mode", options)
     arguments = {
         "lhs_dilation": lhs_dilation,
         "rhs_dilation": rhs_dilation,
@@ -81,11 +83,22 @@ def conv_with_padding_mode(
         "batch_group_count": batch_group_count,
         "out_sharding": out_sharding,
     }
-    lhs, left = extended(lhs, rhs, window_strides, padding, padding_mode, **arguments)
+    lhs, left = extended("conv_with_padding_mode", lhs, rhs, window_strides, padding, padding_mode, **arguments)
     return conv_general_dilated(lhs, rhs, window_strides, left, **arguments, **options)
 
 
+def check_padding_mode(function: str, padding: Any, padding_mode: str) -> None:
+    """ValueError, naming the function, for an unknown mode, and for one that does not go with padding "CAUSAL"."""
+    if padding_mode not in [*PADDING_MODES]:
+        hint = ": 'CAUSAL' is a padding" if str(padding_mode).upper() == "CAUSAL" else ""
+        modes = ", ".join(map(repr, PADDING_MODES))
+        raise ValueError(f"{function} padding_mode must be one of {modes}, got {padding_mode!r}{hint}")
+    if padding == "CAUSAL" and padding_mode in ("circular", "reflect"):
+        raise ValueError(f"{function} padding 'CAUSAL' keeps later inputs out, {padding_mode!r} does not")
+
+
 def extended(
+    function: str,
     lhs: ArrayLike,
     rhs: ArrayLike | jax.ShapeDtypeStruct,
     window_strides: Sequence[int],
@@ -95,35 +108,30 @@ def extended(
 ) -> tuple[ArrayLike, str | tuple[tuple[int, int], ...]]:
     """lhs with its padding, and the padding that is left to a convolution with zeros.
 
-    Args and errors are those of `conv_with_padding_mode`; of rhs the shape counts.
+    Args and errors are those of `conv_with_padding_mode`, with the name of the function; of rhs the shape counts.
     """
-    if padding_mode not in PADDING_MODES:
-        hint = ": 'CAUSAL' is a padding" if str(padding_mode).upper() == "CAUSAL" else ""
-        modes = ", ".join(map(repr, PADDING_MODES))
-        raise ValueError(f"conv_with_padding_mode padding_mode must be one of {modes}, got {padding_mode!r}{hint}")
+    for name, operand in (("lhs", lhs), ("rhs", rhs)):
+        check_array(f"{function} {name}", operand)
     ndim = max(0, np.ndim(lhs) - 2)
-    padding = pads("conv_with_padding_mode", padding, ndim)
+    padding = pads(function, padding, ndim)
+    check_padding_mode(function, padding, padding_mode)
     if padding == "CAUSAL":
-        if padding_mode in ("circular", "reflect"):
-            raise ValueError(
-                f"conv_with_padding_mode padding 'CAUSAL' keeps later inputs out, {padding_mode!r} does not"
-            )
         geometry = geometry_of(lhs, rhs, window_strides, ((0, 0),) * ndim, **arguments)
         gaps = zip(geometry.kernel, geometry.rhs_dilation, strict=True)
         padding = tuple(((taps - 1) * dilation, 0) for taps, dilation in gaps)
     if padding_mode == "zeros":
         return lhs, padding
-    return _extended(lhs, padding_mode, geometry_of(lhs, rhs, window_strides, padding, **arguments))
+    return _extended(function, lhs, padding_mode, geometry_of(lhs, rhs, window_strides, padding, **arguments))
 
 
-def _extended(lhs, padding_mode, geometry) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
+def _extended(function, lhs, padding_mode, geometry) -> tuple[jax.Array, tuple[tuple[int, int], ...]]:
     """lhs with its padding, and the padding that is left to the convolution: the negative one.
 
     Extending comes first and leaving out second: a window on the infinite extension, moved or made smaller.
     """
     if max(geometry.lhs_dilation, default=1) > 1:
         raise ValueError(
-            f"conv_with_padding_mode padding_mode {padding_mode!r} does not go with lhs_dilation "
+            f"{function} padding_mode {padding_mode!r} does not go with lhs_dilation "
             f"{geometry.lhs_dilation}: padding is counted on the dilated input"
         )
     widths = [(0, 0)] * (geometry.ndim + 2)
@@ -133,7 +141,7 @@ def _extended(lhs, padding_mode, geometry) -> tuple[jax.Array, tuple[tuple[int, 
         widths[axis] = max(low, 0), max(high, 0)
         if size == 0 and any(widths[axis]):
             raise ValueError(
-                f"conv_with_padding_mode cannot pad an axis of length 0 with padding_mode {padding_mode!r}: "
+                f"{function} cannot pad an axis of length 0 with padding_mode {padding_mode!r}: "
                 f"spatial sizes {geometry.spatial}, padding {geometry.padding}"
             )
     crops = tuple((min(low, 0), min(high, 0)) for low, high in geometry.padding)

@@ -33,7 +33,8 @@ def conv_general_dilated_patches(
     """What each output position of a convolution sees, as channels: `lax.conv_general_dilated_patches`.
 
     lax convolves with a kernel of zeros and ones; this copies slices, which is exact in every type and, on a CPU,
-    faster. Its transpose, the gradient, is `fold`.
+    faster. Its transpose, the gradient, is `fold`. Where a spatial size is a symbol (`jax.export.symbolic_shape`), it
+    is lax's function.
 
     Args:
       lhs: image, rank n + 2, of any type that `conv_general_dilated` takes.
@@ -59,6 +60,12 @@ def conv_general_dilated_patches(
         lhs, filter_shape, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers,
         precision=precision, preferred_element_type=preferred_element_type,
     )  # fmt: skip
+    # Which slices to copy depends on these; a number of images that is a symbol does not matter.
+    if not all(isinstance(size, int) for size in (*geometry.spatial, *sum(geometry.padding, ()))):
+        return lax.conv_general_dilated_patches(
+            lhs, filter_shape, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers,
+            precision=lax.Precision.HIGHEST, preferred_element_type=preferred_element_type,
+        )  # fmt: skip
     return _unfolded(lhs, geometry)
 
 

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from .._conv import conv_general_dilated
 from .arrays import as_array
-from .options import Options
+from .options import Options, check_options
 
 MODES = ("full", "same", "valid")
 
@@ -71,12 +71,12 @@ def correlate(in1: ArrayLike, in2: ArrayLike, mode: str = "full", **options: Unp
 
 
 def _operands(name: str, in1: ArrayLike, in2: ArrayLike, mode: str) -> tuple[jax.Array, jax.Array]:
-    """Both as arrays of one type."""
+    """Both as arrays of one type, a weak one where JAX's promotion gives that."""
     if mode not in MODES:
         raise ValueError(f"{name} mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
     in1, in2 = as_array(f"{name} in1", in1), as_array(f"{name} in2", in2)
-    dtype = jnp.result_type(in1, in2)
-    in1, in2 = in1.astype(dtype), in2.astype(dtype)
+    if in1.dtype != in2.dtype:
+        in1, in2 = _promoted(in1, in2), _promoted(in2, in1)
     if in1.ndim != in2.ndim:
         raise ValueError(f"{name} inputs must have the same rank, got shapes {in1.shape} and {in2.shape}")
     if 0 in (*in1.shape, *in2.shape):
@@ -84,7 +84,13 @@ def _operands(name: str, in1: ArrayLike, in2: ArrayLike, mode: str) -> tuple[jax
     return in1, in2
 
 
+def _promoted(array: jax.Array, other: jax.Array) -> jax.Array:
+    """The array in the type of both: what is selected among two has it, and only so it may be weak."""
+    return jnp.where(True, array, jnp.zeros_like(other, shape=()))
+
+
 def _convolved(name: str, in1: jax.Array, in2: jax.Array, mode: str, options: Options) -> jax.Array:
+    check_options(name, options)
     start, stop = _cut(name, in1.shape, in2.shape, mode)
     signal, taps = (in1, in2) if prod(in1.shape) >= prod(in2.shape) else (in2, in1)  # they may be exchanged
     # Padded by taps - 1 on both sides, lax's convolution is the full one, from 0 to signal + taps - 1.

@@ -27,7 +27,7 @@ from jax.typing import ArrayLike, DTypeLike
 from .._conv import conv_general_dilated
 from .._geometry import dilated
 from .._layout import channels_last
-from .._parameters import check_operands
+from .arrays import check_array
 from .axes import Axes, Padding, pairs, per_axis
 
 
@@ -89,7 +89,8 @@ def conv_transpose(
     >>> jaxconv.conv_transpose(image, kernel, 2, 3, output_padding=1).shape
     (8, 35, 35, 3)
     """
-    check_operands(lhs, rhs)
+    for name, operand in (("lhs", lhs), ("rhs", rhs)):
+        check_array(f"conv_transpose {name}", operand)
     ndim = np.ndim(lhs) - 2
     if ndim < 0 or np.ndim(rhs) != np.ndim(lhs):
         raise ValueError(
@@ -98,12 +99,7 @@ def conv_transpose(
         )
     strides = per_axis("conv_transpose", "strides", strides, ndim)
     gaps = (1,) * ndim if rhs_dilation is None else per_axis("conv_transpose", "rhs_dilation", rhs_dilation, ndim)
-    extra = per_axis("conv_transpose", "output_padding", output_padding, ndim, least=0)
-    if any(more >= max(stride, gap) for more, stride, gap in zip(extra, strides, gaps, strict=True)):
-        raise ValueError(
-            f"conv_transpose output_padding must be less than the stride or the dilation, got {extra} with strides "
-            f"{strides} and rhs_dilation {gaps}"
-        )
+    extra = read_output_padding("conv_transpose", output_padding, padding, strides, gaps)
     layout = channels_last(ndim) if dimension_numbers is None else dimension_numbers
     numbers = lax.conv_dimension_numbers(np.shape(lhs), np.shape(rhs), layout)
     extent = [dilated(np.shape(rhs)[axis], gap) for axis, gap in zip(numbers.rhs_spec[2:], gaps, strict=True)]
@@ -126,19 +122,33 @@ def conv_transpose(
     )
 
 
+def read_output_padding(
+    function: str, output_padding: Axes, padding: Padding, strides: tuple[int, ...], gaps: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Further results along each axis; TypeError or ValueError, naming the function, for what the rest forbids."""
+    extra = per_axis(function, "output_padding", output_padding, len(strides), least=0)
+    if isinstance(padding, str) and any(extra):
+        raise ValueError(f"{function} output_padding does not go with padding {padding!r}, got {extra}")
+    if any(more >= max(stride, gap) for more, stride, gap in zip(extra, strides, gaps, strict=True)):
+        raise ValueError(
+            f"{function} output_padding must be less than the stride or the dilation, got {extra} with strides "
+            f"{strides} and dilation {gaps}"
+        )
+    return extra
+
+
 def _around(
     padding: Padding, consistent: bool, extent: list[int], strides: tuple[int, ...], extra: tuple[int, ...]
 ) -> str | tuple[tuple[int, int], ...]:
     """Padding for the spread-out input; see above."""
     if isinstance(padding, str):
-        if any(extra):
-            raise ValueError(f"conv_transpose output_padding does not go with padding {padding!r}, got {extra}")
         if padding not in ("SAME", "VALID"):
-            if consistent:
+            if not consistent:
+                return padding
+            if extent:  # of no axes any name says all that there is to say
                 raise ValueError(
                     f"conv_transpose padding must be 'SAME', 'VALID' or pairs (low, high), got {padding!r}"
                 )
-            return padding
         forward = [_by_name(padding, size, stride) for size, stride in zip(extent, strides, strict=True)]
     else:
         forward = pairs("conv_transpose", padding, len(extent))

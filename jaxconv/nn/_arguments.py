@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._algorithms import ALGORITHMS
 from .._functions.axes import Axes, Padding, pads, per_axis
-from .._functions.padding_modes import PADDING_MODES
+from .._functions.padding_modes import check_padding_mode
 
 LAYOUTS = {"NWC": 1, "NHWC": 2, "NDHWC": 3, "NCW": 1, "NCHW": 2, "NCDHW": 3}  # and the spatial axes of each
 
@@ -18,18 +20,21 @@ def read_settings(
     `choices` are padding_mode and algorithm, where the layer has them.
 
     Raises:
-      TypeError, ValueError: for values that are none, naming the layer.
+      TypeError, ValueError: for values that are none or do not go together, naming the layer.
     """
     taps, layout = taps_and_layout(layer, kernel_size, layout)
-    for name, value in choices.items():
-        check_choice(layer, name, value, {"padding_mode": PADDING_MODES, "algorithm": (None, *ALGORITHMS)}[name])
-    return taps, {
+    settings = {
         "stride": per_axis(layer, "stride", stride, len(taps)),
         "padding": pads(layer, padding, len(taps)),
         "dilation": per_axis(layer, "dilation", dilation, len(taps)),
         "layout": layout,
         **choices,
     }
+    if "padding_mode" in choices:
+        check_padding_mode(layer, settings["padding"], choices["padding_mode"])
+    if "algorithm" in choices:
+        check_choice(layer, "algorithm", choices["algorithm"], (None, *ALGORITHMS))
+    return taps, settings
 
 
 def taps_and_layout(layer: str, kernel_size: Axes, layout: str | None) -> tuple[tuple[int, ...], str]:
@@ -38,6 +43,8 @@ def taps_and_layout(layer: str, kernel_size: Axes, layout: str | None) -> tuple[
     >>> taps_and_layout("Conv", 3, "NCHW"), taps_and_layout("Conv", (3, 5), None)
     (((3, 3), 'NCHW'), ((3, 5), 'NHWC'))
     """
+    if isinstance(kernel_size, np.ndarray) and kernel_size.ndim:
+        kernel_size = tuple(kernel_size)
     if layout is None:
         if not isinstance(kernel_size, Sequence):
             raise ValueError(

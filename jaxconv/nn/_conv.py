@@ -21,7 +21,7 @@ CONVOLUTIONS = {1: conv1d, 2: conv2d, 3: conv3d}
 class Conv(Layer):
     """A convolution in 1 to 3 dimensions: kernel, bias and settings.
 
-    Make one with `init` or `from_torch` or `from_flax`; the fields are in the form that these bring them to.
+    Make one with `init` or `from_torch`; the fields are in the form that these bring them to.
 
     Attributes:
       kernel: (*taps, in_channels / groups, out_channels) or, where the layout is channels first,

@@ -109,13 +109,14 @@ class ConvLocal(Layer):
         channels = group_inputs(self.kernel, self.layout) // prod(self.taps)
 
         def conv(x):
-            lhs, padding = extended(x, window, self.stride, self.padding, self.padding_mode, **arguments)
-            out = conv_general_dilated_local(lhs, self.kernel, self.stride, padding, self.taps, **arguments)
-            return out if self.bias is None else out + self.bias
+            lhs, padding = extended("ConvLocal", x, window, self.stride, self.padding, self.padding_mode, **arguments)
+            return conv_general_dilated_local(lhs, self.kernel, self.stride, padding, self.taps, **arguments)
 
         with reading(self, x, channels):
             numbers = dimension_numbers("ConvLocal", len(self.taps), self.layout, x, self.kernel)
+            if (given := jnp.result_type(x)) != self.kernel.dtype:  # lax would promote them
+                raise TypeError(f"ConvLocal x must be of the weights' type, {self.kernel.dtype}, got {given}")
             shape = (1, channels, *self.taps) if channels_are_first(self.layout) else (*self.taps, channels, 1)
             window = jax.ShapeDtypeStruct(shape, self.kernel.dtype)
             arguments = {"rhs_dilation": self.dilation, "dimension_numbers": numbers}
-            return batched_with_bias("ConvLocal", conv, x, self.layout, None)
+            return batched_with_bias("ConvLocal", conv, x, self.layout, self.bias, bias_layout=self.layout[1:])

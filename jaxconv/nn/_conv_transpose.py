@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 from jax.typing import DTypeLike
 
-from .._functions.axes import Axes, Padding, per_axis
+from .._functions.axes import Axes, Padding
 from .._functions.forms import batched_with_bias, dimension_numbers
-from .._functions.transposed import conv_transpose
+from .._functions.transposed import conv_transpose, read_output_padding
 from ._arguments import check_channels, check_choice, read_settings
 from ._kernels import Initializer, draw, group_inputs, lecun_normal, to_layout, zeros
 from ._layer import STATIC, Layer, reading
@@ -26,8 +26,9 @@ class ConvTranspose(Layer):
         (out_channels, in_channels / groups, *taps).
       bias: (out_channels,) or None.
       stride: how far inputs are spread out, for each axis.
-      padding: "SAME" (stride times as many results as inputs), "VALID" (all results that depend on an input), or for
-        each axis a pair (low, high): the padding of the convolution that is transposed, as in PyTorch.
+      padding: "SAME" (stride times as many results as inputs), "VALID" (all results that an input reaches, and at least
+        as many as that), or for each axis a pair (low, high): the padding of the convolution that is transposed, as in
+        PyTorch.
       output_padding: further results at the end of each axis, with pairs as padding only.
       dilation, groups, layout, algorithm: as in `Conv`.
 
@@ -72,7 +73,8 @@ class ConvTranspose(Layer):
 
         Args:
           padding: "SAME", "VALID", one integer for all sides, or for each axis an integer or a pair (low, high).
-          output_padding: an integer below the stride or the dilation, or one for each axis.
+          output_padding: an integer below the stride or the dilation, or one for each axis; not with "SAME" and
+            "VALID", which say how many results there are.
           kernel_init: as in `Conv.init`; the fan in is taps * in_channels / groups, whatever the stride.
           The rest as in `Conv.init`.
 
@@ -85,7 +87,9 @@ class ConvTranspose(Layer):
         if isinstance(settings["padding"], str):
             check_choice("ConvTranspose", "padding", settings["padding"], ("SAME", "VALID"))
         check_channels("ConvTranspose", groups, in_channels=in_channels, out_channels=out_channels)
-        settings["output_padding"] = per_axis("ConvTranspose", "output_padding", output_padding, len(taps), least=0)
+        settings["output_padding"] = read_output_padding(
+            "ConvTranspose", output_padding, settings["padding"], settings["stride"], settings["dilation"]
+        )
         kernel_key, bias_key = jax.random.split(key)
         kernel = draw(kernel_init, kernel_key, taps, in_channels, out_channels, groups, dtype)
         drawn_bias = bias_init(bias_key, (out_channels,), dtype) if bias else None

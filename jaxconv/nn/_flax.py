@@ -18,8 +18,9 @@ from ._conv_local import ConvLocal
 from ._conv_transpose import ConvTranspose
 from ._depthwise_conv import DepthwiseConv
 from ._kernels import channels_are_first, from_layout, to_layout
-from ._weights import read_weights
+from ._weights import check_kind, read_weights
 
+KINDS = Conv, DepthwiseConv, ConvTranspose, ConvLocal
 L = TypeVar("L", Conv, ConvLocal, ConvTranspose, DepthwiseConv)
 
 
@@ -37,6 +38,7 @@ def load_flax(layer: L, params: Mapping[str, Any], *, transpose_kernel: bool = F
     "SAME" for stride 1. (low, high) of `ConvTranspose`: (extent - 1 - low, extent - 1 - high).
 
     Raises:
+      TypeError: for anything but such a layer.
       ValueError: if names or shapes are not those of the layer.
 
     >>> import jax, jax.numpy as jnp
@@ -45,6 +47,7 @@ def load_flax(layer: L, params: Mapping[str, Any], *, transpose_kernel: bool = F
     >>> load_flax(layer, {"kernel": jnp.ones((5, 5, 3, 8)), "bias": jnp.zeros(8)}).kernel.shape
     (8, 3, 5, 5)
     """
+    check_kind("load_flax", layer, *KINDS)
     given = read_weights("load_flax", layer, params, lambda layer: to_flax(layer, transpose_kernel=transpose_kernel))
     kernel, bias = given["kernel"], given.get("bias")
     if transpose_kernel:
@@ -68,8 +71,7 @@ def to_flax(
     >>> {name: array.shape for name, array in to_flax(layer).items()}
     {'kernel': (3, 4, 6), 'bias': (6,)}
     """
-    if not isinstance(layer, (Conv, ConvLocal, ConvTranspose, DepthwiseConv)):
-        raise TypeError(f"to_flax takes a Conv, DepthwiseConv, ConvTranspose or ConvLocal, got {layer!r}")
+    check_kind("to_flax", layer, *KINDS)
     if transpose_kernel and not isinstance(layer, ConvTranspose):
         raise ValueError(f"transpose_kernel is for ConvTranspose, got {layer!r}")
     kernel = from_layout(np.asarray(layer.kernel), layer.layout)

@@ -19,8 +19,9 @@ from ._conv import Conv
 from ._conv_transpose import ConvTranspose
 from ._depthwise_conv import DepthwiseConv
 from ._kernels import from_layout, to_layout
-from ._weights import read_weights
+from ._weights import check_kind, read_weights
 
+KINDS = Conv, DepthwiseConv, ConvTranspose
 L = TypeVar("L", Conv, ConvTranspose, DepthwiseConv)
 
 
@@ -69,6 +70,7 @@ def load_torch(layer: L, state_dict: Mapping[str, Any]) -> L:
         The layer takes their type.
 
     Raises:
+      TypeError: for anything but such a layer.
       ValueError: if names or shapes are not those of the layer.
 
     >>> import jax, numpy as np
@@ -77,6 +79,7 @@ def load_torch(layer: L, state_dict: Mapping[str, Any]) -> L:
     >>> load_torch(layer, {"weight": np.ones((8, 3, 5, 5), "float32")}).kernel.shape
     (5, 5, 3, 8)
     """
+    check_kind("load_torch", layer, *KINDS)
     given = read_weights("load_torch", layer, state_dict, to_torch)
     weight, bias = given["weight"], given.get("bias")
     if isinstance(layer, ConvTranspose):
@@ -94,8 +97,7 @@ def to_torch(layer: Conv | ConvTranspose | DepthwiseConv) -> dict[str, NDArray]:
     >>> {name: array.shape for name, array in to_torch(layer).items()}
     {'weight': (4, 3, 3, 3), 'bias': (6,)}
     """
-    if not isinstance(layer, (Conv, ConvTranspose, DepthwiseConv)):
-        raise TypeError(f"to_torch takes a Conv, DepthwiseConv or ConvTranspose, got {layer!r}")
+    check_kind("to_torch", layer, *KINDS)
     weight = np.moveaxis(from_layout(np.asarray(layer.kernel), layer.layout), (-2, -1), (1, 0))
     if isinstance(layer, ConvTranspose):
         weight = np.asarray(transposed_kernel(weight, range(weight.ndim), layer.groups))

@@ -29,6 +29,13 @@ def read_weights(
     return given
 
 
+def check_kind(function: str, layer: Any, *kinds: type[Layer]) -> None:
+    """TypeError unless the layer is of one of these kinds."""
+    if not isinstance(layer, kinds):
+        *names, last = (kind.__name__ for kind in kinds)
+        raise TypeError(f"{function} takes a {', '.join(names)} or {last}, got {layer!r}")
+
+
 def _array(value: Any) -> NDArray:
     """An array, or a tensor of PyTorch."""
     if hasattr(value, "detach"):
