@@ -94,6 +94,11 @@ def bits(array: jax.Array) -> jax.Array:
     return array
 
 
+def to_slice(array: jax.Array) -> jax.Array:
+    """bfloat16 as bits: XLA:CPU would write out each slice of it, or slice a float32 copy. float16 is sliced."""
+    return bits(array) if array.dtype == jnp.bfloat16 else array
+
+
 def of_bits(array: jax.Array, dtype: Any) -> jax.Array:
     """The way back."""
     return lax.bitcast_convert_type(array, dtype)

@@ -64,7 +64,7 @@ def layer_of(layer, layout, dtype):
     return jax.ShapeDtypeStruct(lhs, dtype), jax.ShapeDtypeStruct(rhs, dtype), arguments
 
 
-def needed(layer, layout, dtype, algorithm, role="forward"):
+def needed(layer, layout, dtype, algorithm, role="forward", bound=MAX_WORKSPACE_BYTES):
     """Bytes, or None where the algorithm refuses the convolution that it is in this role."""
     lhs, rhs, arguments = layer_of(layer, layout, dtype)
     out = jax.eval_shape(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **arguments), lhs, rhs)
@@ -84,10 +84,11 @@ def needed(layer, layout, dtype, algorithm, role="forward"):
         "weight gradient": (weight_gradient, lhs, out),
     }
     f, *operands = roles[role]
-    f = jaxconv.accelerate(f, algorithm=algorithm)
+    f = jaxconv.accelerate(f, algorithm=algorithm, max_workspace_bytes=bound)
     equation = next(eqn for eqn in jax.make_jaxpr(f)(*operands).eqns if eqn.primitive is conv_p)
     params = {name: value for name, value in equation.params.items() if name != "request"}
-    if ALGORITHMS[algorithm].unsupported(from_params(equation.invars[0].aval, equation.invars[1].aval, params)):
+    geometry = from_params(*(operand.aval for operand in equation.invars), params)
+    if ALGORITHMS[algorithm].unsupported(geometry, bound):
         return None
     return workspace_bytes(jax.jit(f).lower(*operands).compile())
 
@@ -151,6 +152,27 @@ def test_depthwise_stays_within_its_bound_for_half_types(layer, layout, dtype):
     """Of which XLA may make copies in float32."""
     used = needed(LAYERS[layer], layout, dtype, "depthwise")
     assert used is not None and used <= MAX_WORKSPACE_BYTES
+
+
+LONG_1D = (8, (20_000,), 1, 1, 1, (101,), 2, 1, (0, 0))
+TRANSPOSED_GROUPS = (1, (120, 120), 4, 1, 8, (7, 7), 1, 2, (1, 1))
+
+
+@pytest.mark.parametrize(
+    "layer, role, dtype, bound",
+    [
+        ((1, (20_000,), 4, 4, 1, (101,), 1, 1, (50, 50)), "forward", "bfloat16", 2**20),
+        (LONG_1D, "weight gradient", "bfloat16", 2**20),
+        (LONG_1D, "weight gradient", "float32", 2**20),
+        ((1, (120, 200), 1, 1, 32, (3, 31), 2, 1, (15, 15)), "weight gradient", "bfloat16", 2**23),
+        (TRANSPOSED_GROUPS, "weight gradient", "bfloat16", 6 * 2**20),
+        (TRANSPOSED_GROUPS, "weight gradient", "float32", 15 * 2**19),
+    ],
+)
+def test_depthwise_stays_within_bounds_where_it_slices_and_stacks_much(layer, role, dtype, bound):
+    layout = "channels first" if role == "forward" else "channels last"
+    used = needed(layer, layout, dtype, "depthwise", role, bound)
+    assert used is not None and used <= bound
 
 
 @pytest.mark.parametrize("layout, dtype", [("channels last", "float32"), ("channels first", "bfloat16")])

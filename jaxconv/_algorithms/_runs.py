@@ -14,7 +14,7 @@ from .._geometry import Geometry
 from .._phases import Phase, axis_phases, meets_input, phase_outputs
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
-MAX_RUNS = 8  # along an axis: a concatenation of more is written run by run first, and then copied
+MAX_RUNS = 8  # along an axis: a concatenation of more is written part by part first, and then copied
 
 
 class Run(NamedTuple):

@@ -25,8 +25,10 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, ceil_div, dilated
+from .._layout import of_bits, to_slice
 from .._summands import BY_CHANNELS, choose_summands, of_summands
 from .._tiling import for_each
+from ._runs import MAX_RUNS
 
 MAX_TERMS = 512  # products in the fused pass
 LONGEST_BLOCK = 28  # of a row; with longer ones nothing is gained
@@ -56,7 +58,7 @@ def plan(geometry: Geometry) -> tuple[int, int, int, int]:
 
 
 def workspace(geometry: Geometry) -> int:
-    """Bytes of the padded lhs, the copy of rhs and the partial sums."""
+    """Bytes of the padded lhs, the copies of rhs and the partial sums."""
     g = geometry
     images = g.in_channels  # in a weight gradient
     axis, block, looped, _ = plan(g)
@@ -74,8 +76,10 @@ def workspace(geometry: Geometry) -> int:
         * (ceil_div(g.kernel[axis], block) if g.ndim else 1)
     )
     out = g.groups * g.batch * g.out_channels
-    partial = rows * prod(g.out_spatial[looped:]) * out
-    return (2 * lhs + rhs) * size + (partial + 2 * prod(g.out_spatial) * out) * wide
+    inner = g.out_spatial[looped:]
+    partial = rows * prod(inner) * out * (1 if max(inner, default=1) <= MAX_RUNS else 2)  # stacked, or written first
+    widened = rhs if looped and wide > size else 0  # once, ahead of the loop
+    return (2 * lhs + rhs) * size + (widened + partial + 2 * prod(g.out_spatial) * out) * wide
 
 
 def convolve(
@@ -111,6 +115,7 @@ def convolve(
 def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: list[int], summed: int) -> jax.Array:
     """[N, *S', G, O] from all of lhs and rhs, both in the stored order of lhs, rhs with O behind."""
     axis, block, looped, at = plan(g)
+    lhs, rhs = to_slice(lhs), to_slice(rhs)
     pads = [(0, 0, 0)] * lhs.ndim
     for place, (low, high), grow in zip(space, g.padding, g.lhs_dilation, strict=True):
         pads[place] = (low, high, grow - 1)
@@ -135,7 +140,8 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
                 steps[place] = step * spread
             # One slice of the padded array: of several in a row XLA would pad each anew.
             pixels = lax.slice(window, starts, stops, steps)
-            terms.append(pixels[..., None].astype(g.accumulator) * factor.astype(g.accumulator))
+            pixels, factor = (of_bits(x, g.dtype).astype(g.accumulator) for x in (pixels[..., None], factor))
+            terms.append(pixels * factor)
         return reduce(add, terms)
 
     def stacked(window, corner, begin, size, count):

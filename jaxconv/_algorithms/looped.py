@@ -14,6 +14,7 @@ from jax import lax
 
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry
+from .._layout import of_bits, to_slice
 from .._phases import Phase, axis_phases, interleave, phase_outputs
 from .._tiling import for_each
 
@@ -21,19 +22,24 @@ MAX_TERMS = 64  # products in the body; with more than about a hundred LLVM spil
 
 
 def workspace(geometry: Geometry) -> int:
-    """Bytes of the padded input, the window that a turn reads, the sum before and after, and phases put in order."""
+    """Bytes of the input padded for each phase, the window that a turn reads, the sum before and after; where there are
+    phases, of their taps and of their outputs put in order."""
     g = geometry
     channels = g.batch * g.groups * g.in_channels
     is_padded, length = False, []
     every = axis_phases(g)
+    parts = prod(map(len, every))
     for axes, each, size in zip(every, phase_outputs(every, g.out_spatial), g.spatial, strict=True):
         reach = [(each - 1) * phase.stride + (phase.taps - 1) * phase.spread + 1 for phase in axes if phase.taps]
         length.append(max(reach, default=0))
         is_padded |= any(phase.low for phase in axes) or reach != [size]
-    itemsize = jnp.dtype("float32" if g.dtype == "bfloat16" else g.dtype).itemsize  # in which XLA:CPU may slice it
-    inputs = channels * prod(length) * itemsize * (1 + is_padded)
+    itemsize = jnp.dtype(g.dtype).itemsize
+    inputs = channels * prod(length) * itemsize * (1 + is_padded * parts)
     outputs = g.batch * prod(g.out_spatial) * g.groups * g.out_channels * g.accumulator.itemsize
-    return inputs + (2 if max(g.lhs_dilation, default=1) == 1 else 4) * outputs
+    if parts == 1:
+        return inputs + 2 * outputs
+    taps = prod(g.kernel) * g.in_channels * g.groups * g.out_channels * itemsize
+    return inputs + taps + 4 * outputs
 
 
 def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
@@ -64,6 +70,7 @@ def add_up(lhs: jax.Array, rhs: jax.Array, g: Geometry, axes: tuple[Phase, ...],
         (phase.low, length + (phase.taps - 1) * phase.spread - phase.low - size, 0)
         for phase, length, size in zip(axes, reach, g.spatial, strict=True)
     ]
+    lhs = to_slice(lhs)
     padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)])
     some = rhs[tuple(slice(phase.first, None, phase.step) for phase in axes)]
 
@@ -104,7 +111,8 @@ def products(window: jax.Array, weights: jax.Array, axes: tuple[Phase, ...], cou
             return reduce(
                 add,
                 (
-                    window[..., c : c + 1].astype(g.accumulator) * weights[(*tap, c)].astype(g.accumulator)
+                    of_bits(window[..., c : c + 1], g.dtype).astype(g.accumulator)
+                    * weights[(*tap, c)].astype(g.accumulator)
                     for c in range(g.in_channels)
                 ),
             )

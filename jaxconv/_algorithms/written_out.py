@@ -24,7 +24,7 @@ from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, bounded, once
 from .._geometry import Geometry
-from .._layout import bits, of_bits
+from .._layout import of_bits, to_slice
 from .._phases import axis_phases, interleave, phase_outputs
 from ._runs import MAX_TERMS, exact_runs, padded_axes, padded_rows, padded_runs
 
@@ -95,9 +95,7 @@ def convolve(
     place = {axis: int(at) for at, axis in enumerate(order)}
     space = [place[1 + axis] for axis in range(g.ndim)]
     group, channel = place[g.ndim + 1], place[g.ndim + 2]
-    if g.dtype == "bfloat16":  # else XLA:CPU would slice a float32 copy of it, or several
-        lhs = bits(lhs)
-    view = lhs.reshape(g.lhs_layout.split).transpose([g.lhs_layout.order[axis] for axis in order])
+    view = to_slice(lhs).reshape(g.lhs_layout.split).transpose([g.lhs_layout.order[axis] for axis in order])
     weights = g.rhs_layout.whole(rhs)
 
     def term(window, tap):
