@@ -15,7 +15,10 @@ sqrt(n) (Higham, Mary: A New Approach to Probabilistic Rounding Error Analysis, 
 with factor 1 for a direct sum in whatever order: sums in sequence, the worst of these, stay below two thirds of that on
 the demo's photograph. Complex products may be formed by three real ones instead of four, and the cancellation that
 brings costs a factor of about 3 in the modulus. Types narrower than float32 are accumulated in float32 and carry one
-rounding, of at most half their eps: c = 1 whatever n.
+rounding, of at most half their eps. The other half leaves room for the errors of the float32 sum, and suffices but for
+millions of products or factors of thousands:
+
+    c * eps = max(eps, eps / 2 + factor * (1 + sqrt(n)) * eps of float32)
 
 Algorithms in NORMWISE add and subtract neighbouring inputs, and taps, before they multiply. What they form and cancel
 again is as large as the neighbours: the error of Winograd's y0 = d0 g0 + d1 g1 + d2 g2 has terms such as |d1 g0|, which
@@ -79,16 +82,21 @@ def error_bound(dtype: Any, terms: int, factor: float = 1.0) -> float:
     Args:
       dtype: the result's type.
       terms: n, products in the sum of one result: taps times input channels of a group.
-      factor: of the algorithm, 1 for a direct sum.
+      factor: of the algorithm, 1 for a direct sum. For a type narrower than float32 it is that of the sum in float32
+        before the rounding, and changes little until it is large: to judge sums that are kept in bfloat16 itself, make
+        it 2**16, the eps of bfloat16 over that of float32, and 2**13 for float16.
 
     >>> from jaxconv.testing import error_bound
     >>> error_bound("float32", terms=3 * 3 * 4) / 2**-23
     7.0
+    >>> [error_bound("bfloat16", terms=3 * 3 * 4, factor=factor) / 2**-7 for factor in (1, 10, 2**16)]
+    [1.0, 1.0, 7.5]
     """
     dtype = jnp.dtype(dtype)
     if not jnp.issubdtype(dtype, np.inexact):
         return 0.0
     eps = float(jnp.finfo(dtype).eps)
-    if jnp.issubdtype(dtype, np.complexfloating):
-        return COMPLEX_FACTOR * factor * (1 + sqrt(terms)) * eps
-    return eps if dtype.itemsize < 4 else factor * (1 + sqrt(terms)) * eps
+    if dtype.itemsize < 4:
+        return max(eps, eps / 2 + error_bound("float32", terms, factor))
+    kind = COMPLEX_FACTOR if jnp.issubdtype(dtype, np.complexfloating) else 1.0
+    return kind * factor * (1 + sqrt(terms)) * eps

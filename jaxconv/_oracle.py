@@ -4,7 +4,8 @@ It reads the arguments by itself (layout strings, padding strings, dilations, gr
 geometry cannot hide by being made twice. Speed is not a goal: it does one small product for each tap and group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 def oracle(
     lhs: ArrayLike,
     rhs: ArrayLike,
-    window_strides: Sequence[int],
+    window_strides: Iterable[int],
     padding: str | Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
+    lhs_dilation: Iterable[int] | None = None,
+    rhs_dilation: Iterable[int] | None = None,
     dimension_numbers: Any = None,
     feature_group_count: int = 1,
     batch_group_count: int = 1,
@@ -26,7 +27,7 @@ def oracle(
 
     Args:
       lhs: rank n + 2. rhs: rank n + 2. Any real, integer, bool or complex type.
-      The rest as in lax.
+      The rest as in lax. ValueError for what is no convolution.
 
     Returns:
       An array in the output layout: float64 for real, complex128 for complex operands; for integers and bools an array
@@ -37,23 +38,22 @@ def oracle(
     array([[[-2, -2]]], dtype=object)
     """
     image, kernel = _exact(lhs), _exact(rhs)
+    if image.ndim != kernel.ndim or image.ndim < 2:
+        raise ValueError(f"oracle lhs and rhs must be of one rank, 2 or more, got {image.shape} and {kernel.shape}")
     spatial = image.ndim - 2
+    window_strides = _along_axes("window_strides", window_strides, spatial)
+    lhs_dilation = _along_axes("lhs_dilation", lhs_dilation, spatial)
+    rhs_dilation = _along_axes("rhs_dilation", rhs_dilation, spatial)
     image_axes, kernel_axes, out_axes = _axes(dimension_numbers, image.ndim)
     image = image.transpose(image_axes)  # N, C, spatial
     kernel = kernel.transpose(kernel_axes)  # O, I, spatial
+    _refuse_groups(image.shape, kernel.shape, feature_group_count, batch_group_count)
 
-    if isinstance(padding, str):
-        spread = [
-            (taps - 1) * gap + 1 for taps, gap in zip(kernel.shape[2:], rhs_dilation or (1,) * spatial, strict=True)
-        ]
-        padding = [
-            _pad_by_name(padding, size, taps, stride)
-            for size, taps, stride in zip(image.shape[2:], spread, window_strides, strict=True)
-        ]
     for axis in range(spatial):
-        image = _stretch(image, 2 + axis, lhs_dilation[axis] if lhs_dilation else 1)
-        kernel = _stretch(kernel, 2 + axis, rhs_dilation[axis] if rhs_dilation else 1)
-        image = _grow(image, 2 + axis, *padding[axis])
+        kernel = _stretch(kernel, 2 + axis, rhs_dilation[axis])
+    pairs = _pairs(padding, image.shape[2:], kernel.shape[2:], window_strides, lhs_dilation)
+    for axis in range(spatial):
+        image = _grow(_stretch(image, 2 + axis, lhs_dilation[axis]), 2 + axis, *pairs[axis])
 
     extent = [
         max(0, (size - taps) // stride + 1)
@@ -117,13 +117,59 @@ def _axes(dimension_numbers: Any, rank: int) -> tuple[list[int], list[int], list
     )
 
 
+def _along_axes(name: str, values: Iterable[int] | None, axes: int) -> tuple[int, ...]:
+    """One for each spatial axis; 1 where nothing is said."""
+    numbers = (1,) * axes if values is None else tuple(map(index, values))
+    if len(numbers) != axes or min(numbers, default=1) < 1:
+        raise ValueError(f"oracle {name} must be positive, for each of the {axes} spatial axes, got {numbers}")
+    return numbers
+
+
+def _refuse_groups(image: tuple[int, ...], kernel: tuple[int, ...], feature_groups: int, batch_groups: int) -> None:
+    """ValueError unless the channels, outputs and images of these shapes, N and C or O and I first, can be grouped."""
+    for name, count in ("feature_group_count", feature_groups), ("batch_group_count", batch_groups):
+        if count < 1:
+            raise ValueError(f"oracle {name} must be positive, got {count}")
+    counts = f"feature_group_count {feature_groups} and batch_group_count {batch_groups}"
+    if feature_groups > 1 and batch_groups > 1:
+        raise ValueError(f"oracle cannot have groups of both kinds, got {counts}")
+    if image[1] != kernel[1] * feature_groups:
+        shapes = f"N, C and axes of lhs {image} and O, I and axes of rhs {kernel}"
+        raise ValueError(f"oracle rhs must have as many channels as a group of lhs, got {shapes}, {counts}")
+    if kernel[0] % (feature_groups * batch_groups):
+        raise ValueError(f"oracle groups must divide the outputs, got {counts} for {kernel[0]}")
+    if image[0] % batch_groups:
+        raise ValueError(f"oracle batch_group_count must divide the images, got {batch_groups} for {image[0]}")
+
+
+def _pairs(
+    padding: str | Sequence[tuple[int, int]],
+    sizes: tuple[int, ...],
+    reaches: tuple[int, ...],
+    strides: tuple[int, ...],
+    lhs_dilation: tuple[int, ...],
+) -> list[tuple[int, int]]:
+    """Padding at both ends of each spatial axis. `reaches` are the sizes of the kernel with its dilation."""
+    if isinstance(padding, str):
+        if max(lhs_dilation, default=1) > 1:
+            raise ValueError(f"oracle padding {padding!r} is for lhs_dilation of 1 only, got {lhs_dilation}")
+        return [_pad_by_name(padding, *one) for one in zip(sizes, reaches, strides, strict=True)]
+    pairs = [(index(low), index(high)) for low, high in padding]
+    extents = [max(0, (size - 1) * gap + 1) for size, gap in zip(sizes, lhs_dilation, strict=True)]
+    if len(pairs) != len(sizes) or any(sum(pair) < -extent for pair, extent in zip(pairs, extents, strict=True)):
+        wanted = f"a pair for each of the {len(sizes)} spatial axes that cuts off no more than there is, {extents}"
+        raise ValueError(f"oracle padding must be {wanted}, got {pairs}")
+    return pairs
+
+
 def _pad_by_name(name: str, size: int, taps: int, stride: int) -> tuple[int, int]:
-    if name.upper() == "VALID":
-        return 0, 0
     outputs = -(-size // stride)
     total = max(0, (outputs - 1) * stride + taps - size)
     small, large = total // 2, total - total // 2
-    return {"SAME": (small, large), "SAME_LOWER": (large, small)}[name.upper()]
+    known = {"VALID": (0, 0), "SAME": (small, large), "SAME_LOWER": (large, small)}
+    if name.upper() not in known:
+        raise ValueError(f"oracle padding must be one of {', '.join(known)} or pairs, got {name!r}")
+    return known[name.upper()]
 
 
 def _stretch(array: NDArray, axis: int, gap: int) -> NDArray:

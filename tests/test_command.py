@@ -144,7 +144,7 @@ def test_the_extra_brings_what_they_need():
         (["check", "json:dumps", "--factor", "-1"], "--factor: must be a finite number of 0 or more, got '-1'"),
         (["check", "json:dumps", "--factor", "nan"], "--factor: must be a finite number of 0 or more, got 'nan'"),
         (["check", "json:dumps", "--ndim", "4"], "argument --ndim: invalid choice: 4"),
-        (["check", "json:dumps", "--dtype", "real"], "--dtype: there is no 'real'; there are float32"),
+        (["check", "json:dumps", "--dtype", "real"], "--dtype: 'real' is not among those that are tried, float32"),
         (["check", "json:dumps", "--layout", "NWHC"], "--layout: 'NWHC' must be NHWC (channels last)"),
         (["check", "json:dumps", "--layout", "NWC", "--layout", "NHWC"], "--layout: all must be of as many axes"),
         (["check", "json:dumps", "--taps", "3,0"], "must be positive integers with commas between, got '3,0'"),
@@ -449,6 +449,11 @@ def strideless(lhs, rhs, window_strides, padding, **rest):
 
 class Layers:
     right = staticmethod(right)
+
+
+def at_times(lhs, rhs, **arguments):
+    seen.append((lhs, rhs, arguments))
+    return right(lhs, rhs, **arguments) * (2 if len(seen) == 40 else 1)
 """
 
 
@@ -496,6 +501,14 @@ def test_check_what_raises(mine, capsys, tmp_path):
     )
     assert "out = conv_general_dilated(lhs, rhs, window_strides=(2,)" in out
     assert run(capsys, "check", "mine:strideless", *FEW, "--no-strides")[0] == 0
+
+
+def test_check_what_is_right_at_times(mine, capsys):
+    code, out, err = run(capsys, "check", "mine:at_times", "--ndim", "1", "--checks", "value", "--no-empty")
+    assert (code, err) == (1, "")
+    first, report, *call = out.splitlines()
+    assert first == "mine:at_times is wrong" and report.startswith("not deterministic: value: ")
+    assert call[0].startswith("lhs, rhs = Problem(") and call[1].startswith("out = conv_general_dilated(")
 
 
 def test_check_as_json(mine, capsys):

@@ -1,8 +1,10 @@
 """The judge is judged: against sums done by hand and against SciPy."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
+from jax import lax
 
 from jaxconv.testing import in_dtype, oracle
 
@@ -65,3 +67,43 @@ def test_integers_are_exact_and_wrap_like_hardware():
     assert in_dtype(exact, np.uint8).tolist() == [44, 255, 127]
     assert in_dtype(exact, np.float32).tolist() == [300, -1, -129]
     assert in_dtype(exact - 300, bool).tolist() == [False, True, True]
+
+
+def test_dilations_may_be_numpys():
+    image, kernel = np.arange(16).reshape(1, 1, 4, 4), np.ones((1, 1, 2, 2), int)
+    two, one = np.array([2, 2]), np.array([1, 1])
+    expected = oracle(image, kernel, (1, 1), "SAME", (1, 1), (2, 2))
+    assert oracle(image, kernel, one, "SAME", one, two).tolist() == expected.tolist()
+
+
+STRETCHED = {"lhs_dilation": (2,), "padding": "SAME"}
+REFUSED = {
+    "channels": ((1, 4, 5), (3, 2, 2), {}, r"rhs must have as many channels .*lhs \(1, 4, 5\) .*rhs \(3, 2, 2\)"),
+    "channels of groups": ((1, 4, 5), (4, 4, 2), {"feature_group_count": 2}, "rhs must have as many channels"),
+    "outputs of groups": ((1, 4, 5), (3, 2, 2), {"feature_group_count": 2}, "must divide .*outputs.* 3"),
+    "outputs of batch groups": ((2, 2, 5), (3, 2, 2), {"batch_group_count": 2}, "must divide .*outputs.* 3"),
+    "images of batch groups": ((3, 2, 5), (2, 2, 2), {"batch_group_count": 2}, "batch_group_count.* must divide .* 3"),
+    "both groups": ((2, 2, 5), (4, 1, 2), {"feature_group_count": 2, "batch_group_count": 2}, "both"),
+    "no groups": ((1, 2, 5), (3, 2, 2), {"feature_group_count": 0}, "feature_group_count must be positive, got 0"),
+    "ranks": ((1, 2, 5), (3, 2, 2, 2), {}, "lhs and rhs must .* rank"),
+    "SAME of a dilated input": ((1, 2, 5), (3, 2, 2), STRETCHED, r"'SAME'.* lhs_dilation .*got \(2,\)"),
+    "no such padding": ((1, 2, 5), (3, 2, 2), {"padding": "FULL"}, "padding must .*got 'FULL'"),
+    "padding": ((1, 2, 5), (3, 2, 2), {"padding": [(0, 0), (0, 0)]}, r"padding must .* 1 .*got \[\(0, 0\), \(0, 0\)\]"),
+    "strides": ((1, 2, 5), (3, 2, 2), {"window_strides": (1, 1)}, r"window_strides must .* 1 .*got \(1, 1\)"),
+    "stride": ((1, 2, 5), (3, 2, 2), {"window_strides": (-1,)}, r"window_strides must .* positive.*got \(-1,\)"),
+    "dilation": ((1, 2, 5), (3, 2, 2), {"rhs_dilation": (0,)}, r"rhs_dilation must .* positive.*got \(0,\)"),
+    "dilations": ((1, 2, 5), (3, 2, 2), {"lhs_dilation": (1, 1)}, r"lhs_dilation must .* 1 .*got \(1, 1\)"),
+    "cropping": ((1, 2, 5), (3, 2, 2), {"padding": [(-3, -3)]}, r"padding must .*got \[\(-3, -3\)\]"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_convolution_is_refused(case):
+    """With the values, by a name of its own; lax refuses the same."""
+    lhs_shape, rhs_shape, more, said = REFUSED[case]
+    arguments = {"window_strides": (1,), "padding": "VALID", **more}
+    lhs, rhs = jnp.ones(lhs_shape), jnp.ones(rhs_shape)
+    with pytest.raises(ValueError, match=f"^oracle .*{said}"):
+        oracle(lhs, rhs, **arguments)
+    with pytest.raises((TypeError, ValueError, RuntimeError, ZeroDivisionError)):
+        lax.conv_general_dilated(lhs, rhs, **arguments)

@@ -1,10 +1,12 @@
 """The conformance kit bites: convolutions that are wrong in small ways are found, with a small call to paste."""
 
 import re
+from typing import Any
 
 import hypothesis
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis.errors import NoSuchExample
 from jax import lax
@@ -12,7 +14,7 @@ from jax.core import Tracer
 
 import jaxconv
 from jaxconv._parameters import geometry_of
-from jaxconv.testing import DTYPES, Problem, check, disagreement, problems
+from jaxconv.testing import DTYPES, Problem, check, disagreement, error_bound, problems
 
 right = lax.conv_general_dilated
 
@@ -122,6 +124,30 @@ def wrong_under_vmap(lhs, rhs, **arguments):
     return conv(lhs, rhs)
 
 
+def zero_under_vmap(*batched_operands):
+    """Right for each, but zeros where just these operands are batched."""
+
+    def convolve(lhs, rhs, **arguments):
+        @jax.custom_batching.custom_vmap
+        def conv(lhs, rhs):
+            return right(lhs, rhs, **arguments)
+
+        @conv.def_vmap
+        def _(size, batched, lhs, rhs):
+            axes = [0 if each else None for each in batched]
+            out = jax.vmap(lambda lhs, rhs: right(lhs, rhs, **arguments), axes)(lhs, rhs)
+            return out * (tuple(batched) != batched_operands), True
+
+        return conv(lhs, rhs)
+
+    return convolve
+
+
+def doubles(lhs, rhs, **arguments) -> Any:
+    """Right values of float32, in an array that NumPy made float64 of."""
+    return np.asarray(right(lhs, rhs, **arguments), "float64")
+
+
 def wrong_under_jit(lhs, rhs, **arguments):
     out = right(lhs, rhs, **arguments)
     return 2 * out if isinstance(lhs, Tracer) else out
@@ -140,6 +166,9 @@ WRONG = {
     with_gradients(1, 1.01): "gradient",
     half_a_tangent: "jvp",
     wrong_under_vmap: "vmap",
+    zero_under_vmap(True, False): "vmap",
+    zero_under_vmap(False, True): "vmap",
+    zero_under_vmap(True, True): "vmap",
     wrong_under_jit: "jit",
 }
 
@@ -217,9 +246,144 @@ def test_taps_are_drawn_from_those_given():
     assert hypothesis.find(some, lambda problem: True).rhs_shape == (3, 1, 1)
 
 
-def test_unknown_checks_are_refused():
-    with pytest.raises(ValueError, match=r"checks must be among .*, got \['speed'\]"):
-        check(right, checks=["speed"])
+PLAIN = Problem((1, 2, 5), (3, 2, 2), (1,), "SAME")
+
+
+@pytest.mark.parametrize("checks, got", [(["speed", "value"], r"\['speed'\]"), ((), "none")])
+def test_unknown_checks_and_none_are_refused(checks, got):
+    with pytest.raises(ValueError, match=f"^check checks must be some of 'value', .*, got {got}"):
+        check(right, checks=checks)
+    with pytest.raises(ValueError, match=f"^disagreement checks must be some of 'value', .*, got {got}"):
+        disagreement(right, PLAIN, checks=checks)
+
+
+def test_checks_may_come_from_a_generator():
+    assert disagreement(scaled, PLAIN, checks=(name for name in ["jit", "value"])).startswith("value: ")
+    with pytest.raises(AssertionError, match="^value: "):
+        check(scaled, checks=(name for name in ["value"]))
+
+
+def test_a_convolution_that_is_right_only_at_times():
+    calls = 0
+
+    def at_times(lhs, rhs, **arguments):
+        nonlocal calls
+        calls += 1
+        return right(lhs, rhs, **arguments) * (2 if calls == 20 else 1)
+
+    with pytest.raises(AssertionError, match="^not deterministic: value: .* values are wrong") as caught:
+        check(at_times, problems(ndim=1, empty=False), checks=["value"])
+    _, operands, call = str(caught.value).splitlines()
+    assert operands.startswith("lhs, rhs = Problem(") and call.startswith("out = conv_general_dilated(lhs, rhs, ")
+
+
+def test_a_convolution_that_raises_only_at_times():
+    calls = 0
+
+    def at_times(lhs, rhs, **arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise RuntimeError("out of luck")
+        return right(lhs, rhs, **arguments)
+
+    with pytest.raises(AssertionError, match="^not deterministic: RuntimeError: out of luck\nlhs, rhs = Problem"):
+        check(at_times, problems(ndim=1), checks=["value"])
+
+
+CHANNELS_LAST = (("NWC", "WIO", "NWC"),)
+
+
+def narrow_sums(lhs, rhs, window_strides, padding, **rest):
+    """NumPy's, one product at a time: each is rounded to the operands' type, as is each sum."""
+    [stride], [pair] = window_strides, geometry_of(lhs, rhs, window_strides, padding, **rest).padding
+    image = np.asarray(lax.pad(lhs, jnp.zeros((), lhs.dtype), ((0, 0, 0), (*pair, 0), (0, 0, 0))))
+    kernel = np.asarray(rhs)
+    taps, inputs, outs = kernel.shape
+    count = max(0, (image.shape[1] - taps) // stride + 1)
+    out = np.zeros((len(image), count, outs), image.dtype)
+    for tap, channel in np.ndindex(taps, inputs):
+        window = image[:, tap:, channel][:, : count * stride : stride][:, :count]
+        out = out + window[..., None] * kernel[tap, channel]
+    return jnp.asarray(out)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sums_kept_in_a_narrow_type_are_found_out(dtype):
+    simple: dict[str, Any] = {
+        "groups": False,
+        "lhs_dilation": False,
+        "rhs_dilation": False,
+        "preferred_element_type": False,
+    }
+    some = problems(ndim=1, dtypes=(dtype,), layouts=CHANNELS_LAST, **simple)
+    with pytest.raises(AssertionError, match="^value: "):
+        check(narrow_sums, some, checks=["value"])
+    long = {"window_strides": (1,), "padding": "VALID", "dimension_numbers": CHANNELS_LAST[0], "dtype": dtype}
+    several = [Problem((1, 4, 512), (3, 512, 2), **long, seed=seed) for seed in range(6)]
+    assert sum(bool(disagreement(narrow_sums, problem, checks=["value"])) for problem in several) == 3
+    assert not any(disagreement(right, problem, checks=["value"]) for problem in several)
+    as_coarse = float(jnp.finfo(dtype).eps) / 2**-23
+    check(narrow_sums, some, checks=["value"], factor=as_coarse)
+
+
+def test_operands_are_the_seeds():
+    """The same whenever they are asked for; in half of the problems without signs, so that sums grow."""
+    signs = set()
+    for seed in range(8):
+        problem = Problem((2, 3, 4), (3, 3, 2), (1,), "SAME", dtype="complex64", seed=seed)
+        once, again = problem.operands(), problem.operands()
+        assert all(map(np.array_equal, once, again))
+        signs |= {bool((np.minimum(x.real, x.imag) < 0).any()) for x in once}
+    assert signs == {False, True}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float8_e4m3fn"])
+def test_the_factor_is_that_of_sums_in_float32(dtype):
+    eps, terms = float(jnp.finfo(dtype).eps), 100
+    assert error_bound(dtype, terms) == error_bound(dtype, terms, 10.0) == eps
+    once, sums = eps / 2, error_bound("float32", terms)
+    for factor in (2.0**20, 2.0**22):
+        assert error_bound(dtype, terms, factor) == once + factor * sums
+
+
+def test_64_bit_types_need_to_be_switched_on():
+    with jax.enable_x64(False):
+        for dtype in ("float64", "complex128", "int64", "uint64"):
+            with pytest.raises(ValueError, match=f"^problems dtypes .*jax_enable_x64.*, got .*'{dtype}'"):
+                problems(dtypes=("float32", dtype))
+            with pytest.raises(ValueError, match=f"^Problem dtype .*jax_enable_x64.*, got '{dtype}'"):
+                Problem((1, 1, 3), (1, 1, 1), (1,), "VALID", dtype=dtype).operands()
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ({"layouts": (("NHWC", "HWIO", "NHWC"),)}, r"^problems layouts need ndim, .*got .*'NHWC'"),
+    ({"layouts": (("NHWC", "HWIO", "NHWC"),), "ndim": 1}, r"^problems layouts must .*'NCW', 'OIW'.*got .*'NHWC'"),
+    ({"taps": ()}, r"^problems taps must .*got \(\)"),
+    ({"taps": (3, 0)}, r"^problems taps must .*got \(3, 0\)"),
+])  # fmt: skip
+def test_what_problems_cannot_be_drawn_from(arguments, said):
+    with pytest.raises(ValueError, match=said):
+        problems(**arguments)
+
+
+def test_the_type_is_judged_as_it_is_returned():
+    with jax.enable_x64(False):
+        assert disagreement(doubles, PLAIN, checks=["value"]).startswith(
+            "value: got float64[1, 3, 5], expected float32"
+        )
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int4", "uint4", "float8_e4m3fn", "float8_e5m2"])
+def test_types_beyond_those_named(dtype):
+    check(right, problems(ndim=1, dtypes=(dtype,), max_macs=2_000), checks=["value"], max_examples=5)
+
+    def off(lhs, rhs, **arguments):
+        out = right(lhs, rhs, **arguments)
+        return ~out if dtype == "bool" else out + jnp.asarray(8 if "int" in dtype else 1, dtype)
+
+    problem = Problem((1, 2, 5), (3, 2, 2), (1,), "SAME", dtype=dtype)
+    assert disagreement(off, problem, checks=["value"]).startswith("value: ")
 
 
 def test_nan_is_not_close_to_anything():

@@ -23,7 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--examples", type=positive, default=50, metavar="N", help="problems to try (%(default)s)")
     checks = "some of value, jit, vmap, jvp, gradient, second-derivative, with commas between (all)"
     parser.add_argument("--checks", type=names, metavar="NAME,...", help=checks)
-    parser.add_argument("--factor", type=amount, default=1.0, help="times the error of a direct sum (%(default)g)")
+    times = "times the error of a direct sum (%(default)g), which is one in float32 for results narrower than that"
+    parser.add_argument("--factor", type=amount, default=1.0, help=times)
     by_norm = "judge errors by the largest value there could be, as of transforms"
     parser.add_argument("--normwise", action="store_true", help=by_norm)
     parser.add_argument("--ndim", type=int, choices=range(4), help="only problems of so many spatial axes")
@@ -91,8 +92,8 @@ def _judged(function: Callable, checks: Sequence[str], options: argparse.Namespa
                 return tried, f"it raised {_told(error, function)}", raised
             if not isinstance(error, AssertionError):
                 raise
-            wrong, call = str(error).split("\n", 1)
-            return tried, wrong, call
+            wrong, start, rest = str(error).partition("\nlhs, rhs = ")
+            return tried, wrong, start[1:] + rest
     return tried, "", ""
 
 
@@ -146,7 +147,7 @@ def _problems(options: argparse.Namespace) -> Any:
 
     for name in options.dtype or ():
         if name not in DTYPES:
-            raise UsageError(f"--dtype: there is no {name!r}; there are {', '.join(DTYPES)}")
+            raise UsageError(f"--dtype: {name!r} is not among those that are tried, {', '.join(DTYPES)}")
     layouts = tuple(_layout(text, options.ndim) for text in options.layout or ())
     ranks = {len(each[0]) - 2 for each in layouts} or {options.ndim}
     if len(ranks) > 1:

@@ -77,9 +77,19 @@ class Problem:
         return tuple(tuple(spec[2:]) for spec in (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))
 
     def operands(self) -> tuple[jax.Array, jax.Array]:
-        """Random lhs and rhs: normal for inexact types, the whole range for integers."""
-        rng = np.random.default_rng(self.seed)
-        return _random(rng, self.lhs_shape, self.dtype), _random(rng, self.rhs_shape, self.dtype)
+        """Random lhs and rhs: the whole range for integers; for inexact types normal, or, of odd seeds, its magnitudes.
+
+        Sums of either sign stay small, which hides how they are rounded on the way; sums of magnitudes grow.
+        """
+        if not is_enabled(self.dtype):
+            raise ValueError(f"Problem dtype of 64 bits needs jax_enable_x64 to be switched on, got {self.dtype!r}")
+        lhs, rhs = self.drawn(self.seed, (self.lhs_shape, self.dtype), (self.rhs_shape, self.dtype))
+        return lhs, rhs
+
+    def drawn(self, seed: int, *likes: tuple[tuple[int, ...], Any]) -> list[jax.Array]:
+        """Random arrays of these shapes and types, with signs if the operands have them."""
+        rng = np.random.default_rng(seed)
+        return [_random(rng, shape, dtype, signs=self.seed % 2 == 0) for shape, dtype in likes]
 
     def lax(self, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         """What `lax.conv_general_dilated` gives for this problem."""
@@ -95,9 +105,9 @@ class Problem:
         magnitudes that are largest over all positions, and all taps.
         """
         expected = jax.eval_shape(self.lax, lhs, rhs)
+        if report := mistyped(out, expected):
+            return report
         got = jnp.asarray(out)
-        if got.dtype != expected.dtype or got.shape != expected.shape:
-            return f"got {got.dtype}{list(got.shape)}, expected {expected.dtype}{list(expected.shape)}"
         exact = oracle(lhs, rhs, **self.exact_arguments)
         if not jnp.issubdtype(got.dtype, np.inexact):
             return first_wrong(np.asarray(got), in_dtype(exact, got.dtype), np.zeros(exact.shape, int))
@@ -110,6 +120,20 @@ class Problem:
             magnitude = np.full_like(magnitude, magnitude.max(initial=0))
         exact = exact.astype(np.complex128 if exact.dtype == np.complex128 else np.float64)
         return first_wrong(wide(got), exact, error_bound(got.dtype, self.terms, factor) * magnitude)
+
+
+def is_enabled(dtype: Any) -> bool:
+    """False for 64-bit types unless JAX has them switched on."""
+    return jax.dtypes.canonicalize_dtype(dtype) == jnp.dtype(dtype)
+
+
+def mistyped(got: ArrayLike, expected: jax.ShapeDtypeStruct | jax.Array) -> str:
+    """What is wrong with the type, as it is before JAX takes it for one of its own, or the shape, or ""."""
+    dtype, shape = getattr(got, "dtype", None), np.shape(got)
+    dtype = jnp.asarray(got).dtype if dtype is None else dtype
+    if dtype == expected.dtype and shape == expected.shape:
+        return ""
+    return f"got {dtype}{list(shape)}, expected {expected.dtype}{list(expected.shape)}"
 
 
 def first_wrong(got: NDArray, expected: NDArray, allowed: NDArray) -> str:
@@ -136,7 +160,7 @@ def _keywords(arguments: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> jax.Array:
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any, signs: bool) -> jax.Array:
     kind = jnp.dtype(dtype)
     if kind.kind == "b":
         return jnp.asarray(rng.random(shape) < 0.5)
@@ -144,7 +168,9 @@ def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> jax
         info = jnp.iinfo(kind)
         low, high = int(info.min), int(info.max)
         return jnp.asarray(rng.integers(low, high, shape, np.uint64 if low == 0 else np.int64, endpoint=True), kind)
-    values = rng.standard_normal(shape)
-    if jnp.issubdtype(kind, np.complexfloating):
-        values = values + 1j * rng.standard_normal(shape)
-    return jnp.asarray(values, kind)
+
+    def normal():
+        values = rng.standard_normal(shape)
+        return values if signs else np.abs(values)
+
+    return jnp.asarray(normal() + 1j * normal() if jnp.issubdtype(kind, np.complexfloating) else normal(), kind)

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from math import prod
 
 import jax
-import jax.numpy as jnp
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from ._problem import Problem
+from ._problem import Problem, is_enabled
 
 DTYPES = (
     *("float32", "float64", "float16", "bfloat16", "complex64", "complex128"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
-"""Types of operands that lax takes on the CPU."""
+"""Types of operands to try a convolution on. lax also takes bool, the integers of 4 bits and the floats of 8."""
 
 WIDER = {
     "float16": ["float32"],
@@ -83,13 +82,19 @@ def problems(
         "rhs_dilation": rhs_dilation,
         "preferred_element_type": preferred_element_type,
     }
-    return _problems(ndim, dtypes, max_macs, layouts, tuple(taps or range(1, 5)), switches)
+    some_taps = tuple(range(1, 5) if taps is None else taps)
+    if not some_taps or min(some_taps) < 1:
+        raise ValueError(f"problems taps must be positive integers, one at least, got {some_taps}")
+    if missing := [dtype for dtype in dtypes if not is_enabled(dtype)]:
+        raise ValueError(f"problems dtypes of 64 bits need jax_enable_x64 to be switched on, got {missing}")
+    _refuse_layouts(layouts or (), ndim)
+    return _problems(ndim, dtypes, max_macs, layouts, some_taps, switches)
 
 
 @st.composite
 def _problems(draw, ndim, dtypes, max_macs, layouts, some_taps, may) -> Problem:
     rank = draw(st.integers(0, 3), label="ndim") if ndim is None else ndim
-    space = "DHW"[3 - rank :] if rank <= 3 else "".join(map(chr, range(ord("a"), ord("a") + rank)))
+    space = _letters(rank)
     least = draw(st.sampled_from([1, 1, 1, 0]), label="least size") if may["empty"] else 1
 
     def along(values):
@@ -124,7 +129,7 @@ def _problems(draw, ndim, dtypes, max_macs, layouts, some_taps, may) -> Problem:
         low = {letter: draw(st.integers(-min(2, n), 4)) for letter, n in extent.items()}
         padding = ordered({a: (low[a], draw(st.integers(max(-2, -low[a] - n), 4))) for a, n in extent.items()})
     dtype = draw(st.sampled_from(dtypes), label="dtype")
-    wider = [name for name in WIDER.get(dtype, []) if may["preferred_element_type"] and _is_enabled(name)]
+    wider = [name for name in WIDER.get(dtype, []) if may["preferred_element_type"] and is_enabled(name)]
     problem = Problem(
         lhs_shape=tuple(lhs[letter] for letter in lhs_letters),
         rhs_shape=tuple(rhs[letter] for letter in rhs_letters),
@@ -144,9 +149,19 @@ def _problems(draw, ndim, dtypes, max_macs, layouts, some_taps, may) -> Problem:
     return problem
 
 
-def _is_enabled(dtype: str) -> bool:
-    """False for 64-bit types unless JAX has them switched on."""
-    return dtype not in ("float64", "complex128", "int64", "uint64") or jnp.ones(()).dtype == "float64"
+def _letters(rank: int) -> str:
+    """Of the spatial axes."""
+    return "DHW"[3 - rank :] if rank <= 3 else "".join(map(chr, range(ord("a"), ord("a") + rank)))
+
+
+def _refuse_layouts(layouts: Sequence[tuple[str, str, str] | None], ndim: int | None) -> None:
+    """ValueError for those that have other spatial axes than are drawn."""
+    told = [layout for layout in layouts if layout is not None]
+    if told and ndim is None:
+        raise ValueError(f"problems layouts need ndim, the number of their spatial axes, got {told}")
+    letters = ["NC" + _letters(ndim or 0), "OI" + _letters(ndim or 0), "NC" + _letters(ndim or 0)]
+    if wrong := [layout for layout in told if list(map(sorted, layout)) != list(map(sorted, letters))]:
+        raise ValueError(f"problems layouts must be {letters}, the letters of each in any order, got {wrong}")
 
 
 def _layouts(space: str) -> st.SearchStrategy[tuple[str, str, str] | None]:
