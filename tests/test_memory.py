@@ -87,7 +87,7 @@ def needed(layer, layout, dtype, algorithm, role="forward", bound=MAX_WORKSPACE_
     f = jaxconv.accelerate(f, algorithm=algorithm, max_workspace_bytes=bound)
     equation = next(eqn for eqn in jax.make_jaxpr(f)(*operands).eqns if eqn.primitive is conv_p)
     params = {name: value for name, value in equation.params.items() if name != "request"}
-    geometry = from_params(*(operand.aval for operand in equation.invars), params)
+    geometry = from_params(equation.invars[0].aval, equation.invars[1].aval, params)
     if ALGORITHMS[algorithm].unsupported(geometry, bound):
         return None
     return workspace_bytes(jax.jit(f).lower(*operands).compile())
