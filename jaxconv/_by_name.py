@@ -1,11 +1,10 @@
 """Where JAX knows lax's convolution by name, and is told of ours: policies of remat, checkify's checks, jet."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from jax._src import checkify  # has no public table of checks
-from jax.experimental import jet
 from jax.extend.core import JaxprEqn, Primitive
 from jax.extend.core.primitives import conv_general_dilated_p as lax_conv_p
 
@@ -31,15 +30,23 @@ def asking_of_lax(equation: JaxprEqn, ours: Primitive) -> JaxprEqn:
 def register(ours: Primitive, as_ours: Callable[[Callable, Any], Callable]) -> None:
     """Tell checkify and jet of our convolution.
 
+    Neither is promised to stay where it is. A version of JAX that has moved its table is to do without, not to fail
+    where nobody asks for it; the tests of these transformations tell.
+
     Args:
       as_ours: (function, request) -> the same, lax's convolutions in it made ours.
     """
+    with suppress(ImportError, AttributeError):
+        from jax._src import checkify  # the public module has no table
 
-    def of_series(primals: Any, series: Any, *, request: Any, **params: Any) -> Any:
-        def of_lax(primals, series):
-            return jet.jet_rules[lax_conv_p](primals, series, **params)
+        checkify.error_checks[ours] = partial(checkify.nan_error_check, ours)
+    with suppress(ImportError, AttributeError):
+        from jax.experimental import jet
 
-        return as_ours(of_lax, request)(primals, series)
+        def of_series(primals: Any, series: Any, *, request: Any, **params: Any) -> Any:
+            def of_lax(primals, series):
+                return jet.jet_rules[lax_conv_p](primals, series, **params)
 
-    jet.jet_rules[ours] = of_series
-    checkify.error_checks[ours] = partial(checkify.nan_error_check, ours)
+            return as_ours(of_lax, request)(primals, series)
+
+        jet.jet_rules[ours] = of_series
