@@ -77,11 +77,16 @@ def check_geometry(geometry: Geometry) -> None:
             raise ValueError(f"conv_general_dilated {name} must be positive, got {values}")
 
 
-def check_operands(lhs: Any, rhs: Any) -> None:
-    """TypeError for what has no shape, where lax fails on the missing attribute."""
-    for name, operand in (("lhs", lhs), ("rhs", rhs)):
-        if not hasattr(operand, "shape"):
-            raise TypeError(f"conv_general_dilated {name} must be an array, got {operand!r}")
+def check_array(name: str, value: Any) -> None:
+    """TypeError, with the argument's name, for what has no shape, where lax fails on the missing attribute."""
+    if not hasattr(value, "shape"):
+        raise TypeError(f"{name} must be an array, got {value!r}")
+
+
+def check_operands(lhs: Any, rhs: Any, function: str = "conv_general_dilated", rhs_name: str = "rhs") -> None:
+    """The same for both operands of the function."""
+    check_array(f"{function} lhs", lhs)
+    check_array(f"{function} {rhs_name}", rhs)
 
 
 def geometry_of(lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> Geometry:

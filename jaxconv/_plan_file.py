@@ -1,7 +1,9 @@
-"""Plans as files, in JSON, which is read as data and checked field by field:
+"""Plans as files.
 
-{"schema": 1, "conditions": {...}, "accuracy": "default", "max_workspace_bytes": 16777216, "convolutions": [
-  {"geometry": {...}, "algorithm": "winograd2", "seconds": {"xla": 0.0131, ...}, "errors": {"xla": 0.2, ...}}, ...]}
+They are JSON, which is read as data and checked field by field:
+
+    {"schema": 1, "conditions": {...}, "accuracy": "default", "max_workspace_bytes": 16777216, "convolutions": [
+      {"geometry": {...}, "algorithm": "winograd2", "seconds": {"xla": 0.0131, ...}, "errors": {"xla": 0.2, ...}}, ...]}
 """
 
 import json

@@ -5,7 +5,7 @@ outlives the settings it was made under, and each thread has its own.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,13 +81,10 @@ def changed(accuracy: str | None, max_workspace_bytes: int | None) -> Settings:
 
 
 def _checked_bytes(value: Any) -> int:
-    try:
-        bound = -1 if isinstance(value, bool) else index(value)
-    except TypeError:
-        bound = -1
-    if bound < 0:
-        raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {value!r}")
-    return bound
+    with suppress(TypeError):  # of what is no whole number
+        if not isinstance(value, bool) and index(value) >= 0:
+            return index(value)
+    raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {value!r}")
 
 
 @contextmanager

@@ -120,12 +120,8 @@ def test_workspace_stays_within_its_bound(algorithm, layer, layout, role):
 def test_col2im_counts_the_rows_of_its_products_that_it_pads():
     """Of one input channel, whatever the layer has: with 32 of them, fewer rows were estimated."""
     bound = 23 * 2**19  # a little less than all of it takes at once
-    lhs, rhs, arguments = layer_of((4, (64, 64), 32, 3, 1, (7, 7), 1, 1, (3, 3)), "channels last", "float32")
-
-    def conv(lhs, rhs):
-        return jaxconv.conv_general_dilated(lhs, rhs, **arguments, algorithm="col2im", max_workspace_bytes=bound)
-
-    used = workspace_bytes(jax.jit(conv).lower(lhs, rhs).compile())
+    layer = (4, (64, 64), 32, 3, 1, (7, 7), 1, 1, (3, 3))
+    used = needed(layer, "channels last", "float32", "col2im", bound=bound)
     assert used is not None and used <= bound
 
 

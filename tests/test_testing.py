@@ -109,36 +109,34 @@ def half_a_tangent(lhs, rhs, **arguments):
     return conv(lhs, rhs)
 
 
-def wrong_under_vmap(lhs, rhs, **arguments):
-    """Every image gets the result of the first."""
-
-    @jax.custom_batching.custom_vmap
-    def conv(lhs, rhs):
-        return right(lhs, rhs, **arguments)
-
-    @conv.def_vmap
-    def _(size, batched, lhs, rhs):
-        out = conv(lhs[0] if batched[0] else lhs, rhs[0] if batched[1] else rhs)
-        return jnp.broadcast_to(out, (size, *out.shape)), True
-
-    return conv(lhs, rhs)
-
-
-def zero_under_vmap(*batched_operands):
-    """Right for each, but zeros where just these operands are batched."""
+def with_rule_of_vmap(rule):
+    """Right for each; under vmap what `rule(right convolution, size, batched, lhs, rhs)` gives."""
 
     def convolve(lhs, rhs, **arguments):
-        @jax.custom_batching.custom_vmap
         def conv(lhs, rhs):
             return right(lhs, rhs, **arguments)
 
-        @conv.def_vmap
-        def _(size, batched, lhs, rhs):
-            axes = [0 if each else None for each in batched]
-            out = jax.vmap(lambda lhs, rhs: right(lhs, rhs, **arguments), axes)(lhs, rhs)
-            return out * (tuple(batched) != batched_operands), True
+        batchable = jax.custom_batching.custom_vmap(conv)
+        batchable.def_vmap(lambda *batch: (rule(conv, *batch), True))
+        return batchable(lhs, rhs)
 
-        return conv(lhs, rhs)
+    return convolve
+
+
+@with_rule_of_vmap
+def wrong_under_vmap(conv, size, batched, lhs, rhs):
+    """Every image gets the result of the first."""
+    out = conv(lhs[0] if batched[0] else lhs, rhs[0] if batched[1] else rhs)
+    return jnp.broadcast_to(out, (size, *out.shape))
+
+
+def zero_under_vmap(*batched_operands):
+    """Zeros where just these operands are batched."""
+
+    @with_rule_of_vmap
+    def convolve(conv, size, batched, lhs, rhs):
+        out = jax.vmap(conv, [0 if each else None for each in batched])(lhs, rhs)
+        return out * (tuple(batched) != batched_operands)
 
     return convolve
 

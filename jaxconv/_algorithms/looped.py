@@ -48,11 +48,12 @@ def compute(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array:
     every = axis_phases(g)
     counts = phase_outputs(every, g.out_spatial)
     space = range(1, 1 + g.ndim)
+    lhs = to_slice(lhs)
     return interleave(every, lambda axes: add_up(lhs, rhs, g, axes, counts), space, g.out_spatial)
 
 
 def add_up(lhs: jax.Array, rhs: jax.Array, g: Geometry, axes: tuple[Phase, ...], counts: list[int]) -> jax.Array:
-    """The outputs of one phase along each axis."""
+    """The outputs of one phase along each axis; of bfloat16 lhs comes as bits."""
     shape = (g.batch, *counts, g.groups, g.out_channels)
     total = jnp.zeros(shape, g.accumulator)
     taps = [phase.taps for phase in axes]
@@ -70,7 +71,6 @@ def add_up(lhs: jax.Array, rhs: jax.Array, g: Geometry, axes: tuple[Phase, ...],
         (phase.low, length + (phase.taps - 1) * phase.spread - phase.low - size, 0)
         for phase, length, size in zip(axes, reach, g.spatial, strict=True)
     ]
-    lhs = to_slice(lhs)
     padded = lax.pad(lhs, jnp.zeros((), lhs.dtype), [(0, 0, 0), *pads, (0, 0, 0), (0, 0, 0)])
     some = rhs[tuple(slice(phase.first, None, phase.step) for phase in axes)]
 

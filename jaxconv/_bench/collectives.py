@@ -18,6 +18,8 @@ from collections import Counter
 from math import prod
 from typing import NamedTuple
 
+from .._geometry import ceil_div
+
 KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-broadcast", "collective-permute", "reduce-scatter")
 # A shape has neither = nor quotes, so names of kinds in attributes are not taken for operations.
 INSTRUCTION = re.compile(
@@ -112,7 +114,9 @@ def shape_bytes(shape: str) -> int:
     >>> shape_bytes("(bf16[2,3]{1,0:T(8,128)(2,1)}, s4[3], pred[])")
     15
     """
-    return sum(-(-_bits(name) * prod(map(int, re.findall(r"\d+", sizes))) // 8) for name, sizes in ARRAY.findall(shape))
+    return sum(
+        ceil_div(_bits(name) * prod(map(int, re.findall(r"\d+", sizes))), 8) for name, sizes in ARRAY.findall(shape)
+    )
 
 
 def _bits(dtype: str) -> int:

@@ -1,5 +1,6 @@
 """Every convolution of some networks of volumes, and of frames: see `networks`."""
 
+from .._geometry import ceil_div
 from .classifiers import Places
 from .layer import Layer
 
@@ -29,4 +30,4 @@ def c3d(batch: int) -> Places:
         for block in range(1, blocks + 1):
             yield f"conv{stage}_{block}", Layer(batch, channels, (frames, size, size), out, 3, padding=1)
             channels = out
-        size, frames = -(-size // 2), frames if stage == 1 else -(-frames // 2)
+        size, frames = ceil_div(size, 2), frames if stage == 1 else ceil_div(frames, 2)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .arrays import check_array
+from .._parameters import check_array
 from .axes import Axes, Padding
 from .forms import convolve, dimension_numbers
 from .options import Options

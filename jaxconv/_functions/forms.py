@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._conv import conv_general_dilated
-from .arrays import check_array
+from .._parameters import check_operands
 from .axes import Axes, Padding, pads, per_axis
 from .options import Options, check_options
 from .padding_modes import extended
@@ -170,8 +170,7 @@ def dimension_numbers(
     >>> dimension_numbers("conv2d", 2, "NCHW", jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)))
     ('NCHW', 'OIHW', 'NCHW')
     """
-    for name, operand in (("lhs", lhs), (rhs_name, rhs)):
-        check_array(f"{function} {name}", operand)
+    check_operands(lhs, rhs, function, rhs_name)
     space = "DHW"[3 - ndim :]
     kernels = {f"N{space}C": f"{space}IO", f"NC{space}": f"OI{space}"}
     if layout not in kernels:

@@ -13,8 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._conv import conv_general_dilated
-from .._parameters import geometry_of
-from .arrays import check_array
+from .._parameters import check_operands, geometry_of
 from .axes import Padding, pads
 from .options import Options, check_options
 
@@ -110,8 +109,7 @@ def extended(
 
     Args and errors are those of `conv_with_padding_mode`, with the name of the function; of rhs the shape counts.
     """
-    for name, operand in (("lhs", lhs), ("rhs", rhs)):
-        check_array(f"{function} {name}", operand)
+    check_operands(lhs, rhs, function)
     ndim = max(0, np.ndim(lhs) - 2)
     padding = pads(function, padding, ndim)
     check_padding_mode(function, padding, padding_mode)

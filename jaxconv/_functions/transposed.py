@@ -27,7 +27,7 @@ from jax.typing import ArrayLike, DTypeLike
 from .._conv import conv_general_dilated
 from .._geometry import dilated
 from .._layout import channels_last
-from .arrays import check_array
+from .._parameters import check_operands
 from .axes import Axes, Padding, pairs, per_axis
 
 
@@ -89,8 +89,7 @@ def conv_transpose(
     >>> jaxconv.conv_transpose(image, kernel, 2, 3, output_padding=1).shape
     (8, 35, 35, 3)
     """
-    for name, operand in (("lhs", lhs), ("rhs", rhs)):
-        check_array(f"conv_transpose {name}", operand)
+    check_operands(lhs, rhs, "conv_transpose")
     ndim = np.ndim(lhs) - 2
     if ndim < 0 or np.ndim(rhs) != np.ndim(lhs):
         raise ValueError(

@@ -103,7 +103,6 @@ def disagreement(
     >>> disagreement(jax.lax.conv_general_dilated, Problem((1, 2, 5), (3, 2, 2), (1,), "SAME"))
     ''
     """
-
     asked = _asked("disagreement", checks)
 
     def conv(lhs, rhs):
