@@ -1,6 +1,7 @@
 """What each algorithm takes on a GPU: layers of each kind, and others of the core suite, in three directions.
 
     python benchmarks/gpu.py OUT [--seconds 600] [--images 4] [--suite NAME ...] [--layer PART ...] [--direction ...]
+        [--algorithm ...]
 
 Suites: "kinds", "core", and "nearby", layers between those that cuDNN was found to be slow at and the usual ones.
 
@@ -23,7 +24,7 @@ from typing import Any
 
 import jax
 
-from jaxconv import conv_general_dilated
+from jaxconv import ALGORITHMS, conv_general_dilated
 from jaxconv._bench.by_jax import function
 from jaxconv._bench.job import DIRECTIONS, Job
 from jaxconv._bench.layer import Layer
@@ -53,6 +54,17 @@ NEARBY = {
     "1-D, 3 taps, dilated 3": Layer(8, 128, (4096,), 128, 3, padding=3, dilation=3),
     "1-D, 11 taps, dilated 5": Layer(2, 32, (16384,), 32, 11, padding=25, dilation=5),
     "dilated 8": Layer(4, 64, (64, 64), 64, 3, padding=8, dilation=8),
+    "1-D depthwise, 7 taps": Layer(2, 512, (1024,), 512, 7, padding=3, groups=512),
+    "1-D depthwise, 15 taps": Layer(2, 512, (1024,), 512, 15, padding=7, groups=512),
+    "Conv-TasNet depthwise": Layer(4, 512, (1024,), 512, 3, padding=4, dilation=4, groups=512),
+    "Conformer depthwise": Layer(2, 512, (1024,), 512, 31, padding=15, groups=512),
+    "Mamba depthwise": Layer(2, 1536, (2048,), 1536, 4, padding=(3, 0), groups=1536),
+    "X3D depthwise": Layer(1, 108, (16, 56, 56), 108, 3, padding=1, groups=108),
+    "depthwise 3x3, dilated 2": Layer(2, 144, (56, 56), 144, 3, padding=2, dilation=2, groups=144),
+    "long depthwise": Layer(2, 128, (4096,), 128, 1024, padding=(1023, 0), groups=128),
+    "depthwise 5x5, strided": Layer(2, 240, (56, 56), 240, 5, stride=2, padding=2, groups=240),
+    "depthwise 3x3, two each": Layer(2, 64, (56, 56), 128, 3, padding=1, groups=64),
+    "3-D grouped": Layer(1, 128, (8, 28, 28), 128, 3, padding=1, groups=32),
 }
 LAYERS = {"kinds": KINDS, "core": CORE, "nearby": NEARBY}
 
@@ -74,12 +86,12 @@ def run(program: Any, operands: Any, times: int) -> Any:
     return jax.block_until_ready(out)
 
 
-def measured(geometry: Geometry, pool: ThreadPoolExecutor, hopeless: float) -> dict[str, Any]:
-    """Algorithm -> seconds, errors and bytes; "xla" is lax's own. What takes so many times the fastest first call is
-    timed no further."""
+def measured(geometry: Geometry, pool: ThreadPoolExecutor, hopeless: float, asked: set[str]) -> dict[str, Any]:
+    """Algorithm -> seconds, errors and bytes, of those asked for and lax's own, "xla". What takes so many times the
+    fastest first call is timed no further."""
     lhs, rhs = random_operands(geometry)
     operands = jax.device_put((lhs, rhs))
-    names = candidates(geometry, SETTINGS)
+    names = [name for name in candidates(geometry, SETTINGS) if name == "xla" or name in asked]
     programs = dict(zip(names, pool.map(lambda name: compiled(name, geometry, operands), names), strict=True))
     failed = {name: program for name, program in programs.items() if isinstance(program, str)}
     programs = {name: program for name, program in programs.items() if name not in failed}
@@ -111,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--suite", action="append", choices=LAYERS, help="default kinds and core")
     parser.add_argument("--layer", action="append", metavar="PART", help="only those with this in their names")
     parser.add_argument("--direction", action="append", choices=DIRECTIONS, help="default all")
+    parser.add_argument("--algorithm", action="append", choices=ALGORITHMS, help="beside lax's own, default all")
     options = parser.parse_args(arguments)
     try:
         results = open_or_resume(options.out, {"conditions": conditions()}, options.fresh)
@@ -121,7 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name, layer in LAYERS[suite].items():
             if any(part in name for part in options.layer or [""]):
                 layers.setdefault(name, (suite, layer))
-    directions = options.direction or DIRECTIONS
+    directions, asked = options.direction or DIRECTIONS, {*(options.algorithm or ALGORITHMS)}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for (name, (suite, layer)), dtype, direction in product(layers.items(), ("float32", "bfloat16"), directions):
             if time.monotonic() > deadline:
@@ -130,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
             job = Job(suite, None, name, layer, direction, dtype, "NHWC")
             f, structs = function(job)
             [found] = convolutions(f, *structs)
-            row = {**job.to_json(), **measured(found.geometry, pool, options.hopeless)}
+            row = {**job.to_json(), **measured(found.geometry, pool, options.hopeless, asked)}
             seconds = row["seconds"]
             best = min(seconds, key=seconds.__getitem__)
             print(f"{name}, {direction}, {dtype}: {best}, {seconds['xla'] / seconds[best]:.2f} times as fast as xla")

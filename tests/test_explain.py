@@ -127,6 +127,7 @@ def test_it_prints_as_a_table(explanation):
     assert page.count("<tr>") == len(explanation.rows) + 2
 
 
+@on_cpu
 def test_a_prompt_shows_a_line(explanation):
     assert repr(explanation) == f"Explanation({len(explanation.rows)} convolutions, {1e3 * explanation.seconds:.3g} ms)"
 

@@ -4,6 +4,7 @@ What crashes the compiler ends the process: that is how it is found here rather 
 any machine what the programs are made of."""
 
 import importlib.util
+import re
 from functools import partial
 
 import jax
@@ -18,6 +19,7 @@ from jaxconv._bench import by_jax
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.suites import KINDS
 from jaxconv._select import OF_CUDA
+from jaxconv.testing import Problem
 
 PLUGINS = [f"jax_cuda{version}_plugin" for version in (12, 13)]
 pytestmark = pytest.mark.skipif(not any(map(importlib.util.find_spec, PLUGINS)), reason="needs CUDA's: make test-gpu")
@@ -59,6 +61,32 @@ def test_every_type_compiles(dtype, preferred, there):
         assert compiled.compile().memory_analysis() is not None
         done.add(name)
     assert done >= {"naive", "im2col", "kn2row", "col2im", "depthwise", "packing", "slabs", "strips"}
+
+
+SMALL = {
+    "grouped": {"lhs_shape": (2, 8, 1), "rhs_shape": (8, 4, 1), "feature_group_count": 2},
+    "few pixels": {"lhs_shape": (1, 2, 5), "rhs_shape": (3, 2, 3)},
+    "transposed": {"lhs_shape": (2, 2, 4), "rhs_shape": (3, 2, 3), "lhs_dilation": (3,), "padding": ((2, 2),)},
+    "few positions": {"lhs_shape": (2, 3, 9), "rhs_shape": (4, 3, 7), "padding": "VALID"},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("arguments", SMALL.values(), ids=SMALL)
+def test_products_of_half_types_are_not_rounded(arguments, dtype, there):
+    """XLA makes loops of small products of matrices, which multiply in the type of their operands: none are of half."""
+    problem, tried = Problem(**{"window_strides": (1,), "padding": "SAME", "dtype": dtype, **arguments}), 0
+    for name in ALGORITHMS:
+        if name in ("onednn", "xla") or refusal(problem, name):
+            continue
+        structs = [jax.ShapeDtypeStruct(s, dtype, sharding=there) for s in (problem.lhs_shape, problem.rhs_shape)]
+        f = partial(jaxconv.conv_general_dilated, **problem.arguments, algorithm=name)
+        program = jax.jit(f).lower(*structs).compile().as_text() or ""
+        types = dict(re.findall(r"(%[\w.\-]+) = (\w+)\[", program))
+        for operands in re.findall(r" dot\(([^)]*)\)", program):
+            assert {types[operand.split()[-1]] for operand in operands.split(",")} <= {"f32"}, name
+        tried += 1
+    assert tried > 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

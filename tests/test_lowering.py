@@ -14,7 +14,7 @@ from small_problems import TYPES, example, refusal
 
 import jaxconv
 from jaxconv import ALGORITHMS, _cost, _machine, _trials
-from jaxconv._accuracy import ACCURACIES
+from jaxconv._accuracy import ACCURACIES, NORMWISE
 from jaxconv._bench import by_jax
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.layer import Layer
@@ -105,10 +105,10 @@ def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
         if name == "xla":
             assert times["xla"] < 3.2 * min(times.values()), row["name"]
         else:
-            assert times[name] < times["xla"] / 2.4 and times[name] < 1.6 * min(times.values()), row["name"]
-            assert row["errors"][name] < 3 * max(row["errors"]["xla"], 1.0)
+            assert times[name] < times["xla"] / 1.5 and times[name] < 1.6 * min(times.values()), row["name"]
+            assert row["errors"][name] < (8 if name in NORMWISE else 3) * max(row["errors"]["xla"], 1.0)
             chosen.add(name)
-    assert chosen == {"default": {"kn2row", "depthwise", "packing"}, "fast": {"kn2row", "fft"}}[accuracy]
+    assert chosen == {"default": {"kn2row", "depthwise", "packing"}, "fast": {"kn2row", "depthwise", "fft"}}[accuracy]
 
 
 def test_little_work_is_left_to_lax_on_a_gpu():
@@ -116,6 +116,40 @@ def test_little_work_is_left_to_lax_on_a_gpu():
     for images, side, name in ((4, 64, "packing"), (1, 64, "packing"), (1, 32, "xla"), (4, 8, "xla")):
         some = geometry(Layer(images, 64, (side, side), 64, 31, padding=15, groups=64))
         assert choose(DEFAULT, some, "cuda").algorithm == name
+    for images, name in ((8, "kn2row"), (4, "xla")):
+        some = geometry(Layer(images, 512, (1024,), 512, 7, padding=3, groups=512))
+        assert choose(DEFAULT, some, "cuda").algorithm == name
+
+
+DEPTHWISE = Layer(8, 512, (1024,), 512, 7, padding=3, groups=512)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        DEPTHWISE._replace(stride=2),
+        DEPTHWISE._replace(outputs=1536),
+        DEPTHWISE._replace(groups=128),
+        DEPTHWISE._replace(up=2),
+        DEPTHWISE._replace(spatial=(8, 16, 16), kernel=5, padding=2),
+        DEPTHWISE._replace(spatial=(32, 32), kernel=3, padding=1),
+        DEPTHWISE._replace(spatial=(32, 32), dilation=2),
+        DEPTHWISE._replace(spatial=()),
+    ],
+    ids=lambda layer: layer.describe(),
+)
+def test_what_is_unlike_those_measured_is_left_to_lax_on_a_gpu(layer):
+    assert choose(DEFAULT, geometry(layer), "cuda").algorithm == "xla"
+
+
+def test_a_filter_as_long_as_its_signal():
+    """As users of GPUs have them: its weight gradient has as many positions as taps."""
+    long = Layer(8, 128, (4096,), 128, 4096, padding=(4095, 0), groups=128)
+    for accuracy, names in (("default", ["depthwise", "depthwise", "xla"]), ("fast", ["fft", "fft", "fft"])):
+        chosen = [
+            choose(Request(None, Settings(accuracy)), geometry(long, way), "cuda").algorithm for way in DIRECTIONS
+        ]
+        assert chosen == names
 
 
 def test_what_is_faster_on_a_gpu_obeys_the_settings():

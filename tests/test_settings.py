@@ -121,6 +121,7 @@ def test_a_jitted_function_goes_by_the_policy_of_each_call():
     assert len(seen) == len(ACCURACIES)
 
 
+@on_cpu
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: settings.accuracy)
 def test_nothing_is_chosen_that_is_not_allowed(settings):
     allowed = ACCURACIES[settings.accuracy]
@@ -143,6 +144,7 @@ def test_the_chooser_keeps_to_the_memory(bytes_):
         assert not refusal(name, geometry(), settings, "cpu")
 
 
+@on_cpu
 @pytest.mark.parametrize("algorithm", ["im2col", "kn2row", "winograd2", "winograd4", "fft", "col2im"])
 def test_a_smaller_bound_means_less_memory(algorithm):
     image, kernel = jax.ShapeDtypeStruct((4, 64, 64, 16), "float32"), jax.ShapeDtypeStruct((3, 3, 16, 16), "float32")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis.errors import NoSuchExample
 from jax import lax
 from jax.core import Tracer
+from marks import lax_has_integers
 
 import jaxconv
 from jaxconv._parameters import geometry_of
@@ -372,7 +373,15 @@ def test_the_type_is_judged_as_it_is_returned():
         )
 
 
-@pytest.mark.parametrize("dtype", ["bool", "int4", "uint4", "float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "bool",
+        *(pytest.param(name, marks=lax_has_integers) for name in ("int4", "uint4")),
+        "float8_e4m3fn",
+        "float8_e5m2",
+    ],
+)
 def test_types_beyond_those_named(dtype):
     check(right, problems(ndim=1, dtypes=(dtype,), max_macs=2_000), checks=["value"], max_examples=5)
 
@@ -392,6 +401,7 @@ def test_nan_is_not_close_to_anything():
     )
 
 
+@lax_has_integers
 def test_integers_have_no_derivatives_to_check():
     problem = Problem((1, 1, 3), (1, 1, 1), (1,), "VALID", dtype="int32")
     assert disagreement(right, problem) == ""

@@ -8,6 +8,7 @@ from jax import lax
 from jax.experimental import checkify, jet
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from marks import lax_has_integers, several_devices
 
 import jaxconv
 from jaxconv._algorithm import Algorithm
@@ -143,8 +144,13 @@ TRANSFORMED = {
 }
 
 
+NEEDS = {"integers to float": lax_has_integers, **{name: several_devices for name in TRANSFORMED if "shard" in name}}
+
+
 @some_algorithms
-@pytest.mark.parametrize("transformed", TRANSFORMED.values(), ids=TRANSFORMED)
+@pytest.mark.parametrize(
+    "transformed", [pytest.param(f, id=name, marks=NEEDS.get(name, ())) for name, f in TRANSFORMED.items()]
+)
 def test_equals_lax(conv, transformed):
     got, expected = transformed(conv), transformed(theirs)
 
@@ -179,6 +185,7 @@ def test_vmap_at_every_axis(conv, axis, mapped):
     np.testing.assert_allclose(got, expected, 1e-9, 1e-9)
 
 
+@several_devices
 @pytest.mark.parametrize("algorithm", ["naive", "im2col"])
 def test_grouped_gradients_of_a_sharded_batch_are_right(algorithm):
     """lax's own are wrong by far more than rounding here; ours must equal the unsharded ones."""
@@ -194,6 +201,7 @@ def test_grouped_gradients_of_a_sharded_batch_are_right(algorithm):
         np.testing.assert_allclose(got, expected, 1e-9, 1e-9)
 
 
+@several_devices
 @some_algorithms
 def test_errors_of_explicit_axes_are_those_of_lax(conv):
     with jax.set_mesh(mesh(AxisType.Explicit, AxisType.Explicit)):

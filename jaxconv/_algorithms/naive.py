@@ -42,12 +42,12 @@ def convolve(
 
             pixel = g.lhs_layout.read(lhs, (0, *row, 0, 0), (g.batch, *one, g.groups, g.in_channels))
             weights = g.rhs_layout.read(rhs, (*k, 0, 0, 0), (*one, g.in_channels, g.groups, g.out_channels))
+            # In the type of the sum: of so small a product XLA for CUDA rounds the terms to that of the operands.
             product = jnp.einsum(
                 "ngc,cgo->ngo",
-                pixel.reshape(g.batch, g.groups, g.in_channels),
-                weights.reshape(g.in_channels, g.groups, g.out_channels),
+                pixel.reshape(g.batch, g.groups, g.in_channels).astype(g.accumulator),
+                weights.reshape(g.in_channels, g.groups, g.out_channels).astype(g.accumulator),
                 precision=g.precision,
-                preferred_element_type=g.accumulator,
             )
             return total + jnp.where(exists, product, 0)
 
