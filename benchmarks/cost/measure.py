@@ -3,6 +3,7 @@
     python -m benchmarks.cost.measure OUT [--threads N]     again after an interruption: it goes on where it was
     python -m benchmarks.cost.measure OUT --suite NAME ...  the convolutions of a suite as well, of a --batch, --dtype,
                                                             --layout, and forward alone with a --result of another type
+    python -m benchmarks.cost.measure OUT --drawn N ...     so many layers drawn at random as well
     python -m benchmarks.cost.measure OUT ... --merge       puts its times into training.json, and those of plans that
                                                             `python -m benchmarks.models.plans` makes
     python -m benchmarks.cost.measure OUT ... --anew ...    the same with all convolutions, for times of one machine
@@ -32,7 +33,7 @@ from rich.progress import track
 from jaxconv import ALGORITHMS, _trials
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._bench.job import DIRECTIONS, Job
-from jaxconv._bench.layer import LAYOUTS
+from jaxconv._bench.layer import LAYOUTS, Layer
 from jaxconv._bench.suites import FIXED, SUITES, suite
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
@@ -41,6 +42,7 @@ from jaxconv._machine import conditions, cores
 from jaxconv._select import refusal
 from jaxconv._settings import Settings
 
+from .drawn import drawn
 from .fit import fit, predicted
 from .rows import TRAINING, Row, load, of_cpu, of_plan, row_of
 
@@ -59,13 +61,14 @@ def wanted(geometry: Geometry, seconds: dict[str, float], far: float) -> list[st
     return [name for name in near if name != "naive" and not refusal(name, geometry, SETTINGS, "cpu")]
 
 
-def of_suite(name: str, batch: int, dtype: str, layout: str, result: str | None) -> list[dict[str, Any]]:
-    """The convolutions of a suite in all directions, without times."""
-    named = None if name in FIXED else batch
+def of_layers(
+    name: str, batch: int | None, layers: dict[str, Layer], dtype: str, layout: str, result: str | None
+) -> list[dict[str, Any]]:
+    """The convolutions of a suite's layers in all directions, without times."""
     more = {"threads": cores(), "seconds": {}, **({"result": result} if result else {})}
     return [
-        {**Job(name, named, label, layer, direction, dtype, layout).to_json(), **more}
-        for label, layer in suite(name, batch).items()
+        {**Job(name, batch, label, layer, direction, dtype, layout).to_json(), **more}
+        for label, layer in layers.items()
         for direction in (DIRECTIONS[:1] if result else DIRECTIONS)  # gradients have operands of the wider type
     ]
 
@@ -177,7 +180,8 @@ def main() -> None:
     )
     parser.add_argument("--doubtful", action="store_true", help="once more what looks wrong")
     parser.add_argument("--suite", action="append", default=[], choices=[*SUITES], help="convolutions to add")
-    parser.add_argument("--batch", type=int, default=8, help="images in these (default 8)")
+    parser.add_argument("--drawn", type=int, default=0, metavar="N", help="layers drawn at random to add")
+    parser.add_argument("--batch", type=int, default=8, help="images in suites (default 8)")
     parser.add_argument("--dtype", default="float32", help="of their operands (default float32)")
     parser.add_argument("--layout", default="NHWC", choices=LAYOUTS, help="of their arrays (default NHWC)")
     parser.add_argument("--result", metavar="DTYPE", help="their preferred_element_type (default none)")
@@ -192,8 +196,12 @@ def main() -> None:
     elif options.doubtful:
         measure_doubtful(options.out[0])
     else:
-        how = options.batch, options.dtype, options.layout, options.result
-        measure(options.out[0], options.anew, [row for name in options.suite for row in of_suite(name, *how)])
+        how, more = (options.dtype, options.layout, options.result), []
+        for name in options.suite:
+            batch = None if name in FIXED else options.batch
+            more += of_layers(name, batch, suite(name, options.batch), *how)
+        more += of_layers("drawn", None, drawn(options.drawn), *how)
+        measure(options.out[0], options.anew, more)
 
 
 if __name__ == "__main__":
