@@ -75,7 +75,7 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
     if platform == "cuda" and not geometry.is_symbolic and not geometry.is_empty:
         for name in _cuda.faster(geometry):
             if not refusal(name, geometry, settings, platform):
-                return Choice(name, "measured to be several times as fast as xla on a GPU")
+                return Choice(name, "measured to be faster than xla on a GPU")
     times = predictions(geometry, settings, platform)
     if not times:
         return Choice("xla", "nothing to choose by: not measured")

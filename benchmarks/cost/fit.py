@@ -19,7 +19,7 @@ from jaxconv._geometry import Geometry
 from .rows import Row
 
 MODEL = Path(_cost.__file__).with_name("_cost.json")
-RIDGE, RIDGE_OF_KIND, RIDGE_OF_TYPE = 5.0, 20.0, 40.0  # of weights of standardised features
+RIDGE, RIDGE_OF_KIND, RIDGE_OF_TYPE = 5.0, 12.0, 40.0  # of weights of standardised features
 LEAST_ROWS = 3  # of an algorithm and kind, or type, to be fitted at all
 
 

@@ -181,6 +181,7 @@ def main() -> None:
     parser.add_argument("--doubtful", action="store_true", help="once more what looks wrong")
     parser.add_argument("--suite", action="append", default=[], choices=[*SUITES], help="convolutions to add")
     parser.add_argument("--drawn", type=int, default=0, metavar="N", help="layers drawn at random to add")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawing (default 0)")
     parser.add_argument("--batch", type=int, default=8, help="images in suites (default 8)")
     parser.add_argument("--dtype", default="float32", help="of their operands (default float32)")
     parser.add_argument("--layout", default="NHWC", choices=LAYOUTS, help="of their arrays (default NHWC)")
@@ -200,7 +201,7 @@ def main() -> None:
         for name in options.suite:
             batch = None if name in FIXED else options.batch
             more += of_layers(name, batch, suite(name, options.batch), *how)
-        more += of_layers("drawn", None, drawn(options.drawn), *how)
+        more += of_layers("drawn", None, drawn(options.drawn, options.seed), *how)
         measure(options.out[0], options.anew, more)
 
 
