@@ -23,8 +23,13 @@ import jaxconv.testing
 from jaxconv import _cost
 from jaxconv.__main__ import main
 from jaxconv._algorithms import _onednn
+from jaxconv._bench import by_jax
 from jaxconv._bench.figures import compare, losses, with_xla
+from jaxconv._bench.job import Job
+from jaxconv._collect import convolutions
 from jaxconv._command import explain as command
+from jaxconv._select import choose
+from jaxconv._settings import Request, Settings
 
 ROOT = Path(__file__).parent.parent
 MODULES = [info.name for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv.") if "__main__" not in info.name]
@@ -75,6 +80,23 @@ def test_the_front_page_has_the_figures_that_were_measured():
     paged = rows("benchmarks/models-huge-pages.md")["geometric mean"]
     over_lax, over_torch = (paged[steps_paged.index(f"jaxconv over {other}")] for other in ("lax", "torch"))
     assert f"{over_lax} times as fast as lax, and {over_torch} times as fast as PyTorch" in readme
+
+
+def test_what_is_said_of_gpus_was_measured():
+    """How many times as fast as lax what the chooser takes is."""
+    one_axis, dilated = [], []
+    for row in json.loads((ROOT / "benchmarks" / "gpu.json").read_text())["rows"]:
+        job, seconds = Job.from_json(row), row["seconds"]
+        f, structs = by_jax.function(job)
+        [found], layer = convolutions(f, *structs), job.layer
+        taken = choose(Request(None, Settings()), found.geometry, "cuda").algorithm
+        if layer.groups > 1 and len(layer.spatial) == 1 and row["direction"] != "weight-grad" and layer.kernel < 100:
+            one_axis.append(seconds["xla"] / seconds[taken])
+        if layer.groups > 1 and layer.dilation > 1 and row["direction"] == "weight-grad":
+            dilated.append(seconds["xla"] / seconds[taken])
+    text = words("README.md")
+    assert f"are {min(one_axis):.1f} to {max(one_axis):.0f} times as fast as with lax" in text
+    assert f"weight gradients of dilated depthwise layers {min(dilated):.0f} to {max(dilated):.0f} times" in text
 
 
 def test_the_cost_model_is_said_to_lose_what_it_loses():
