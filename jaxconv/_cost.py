@@ -113,9 +113,9 @@ def kind(geometry: Geometry) -> str:
     return ", ".join(filter(None, words))
 
 
-def cell(geometry: Geometry) -> str:
-    """What must have been measured for a prediction to hold, and cannot be extrapolated to."""
-    return f"{geometry.ndim} axes"
+def cell(geometry: Geometry) -> int:
+    """What must have been measured for a prediction to hold, and cannot be extrapolated to: the number of axes."""
+    return geometry.ndim
 
 
 def types(geometry: Geometry) -> str:

@@ -185,4 +185,4 @@ def test_more_threads_are_not_slower(monkeypatch):
 
 def test_the_file_is_small_enough_to_read():
     path = Path(_cost.__file__).with_name("_cost.json")
-    assert path.stat().st_size < 100_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}
+    assert path.stat().st_size < 90_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}

@@ -16,6 +16,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from rich.console import Console
+from test_lowering import DEFAULT, MEASURED_ON_A_GPU, geometry
 
 import jaxconv
 import jaxconv.nn
@@ -23,13 +24,10 @@ import jaxconv.testing
 from jaxconv import _cost
 from jaxconv.__main__ import main
 from jaxconv._algorithms import _onednn
-from jaxconv._bench import by_jax
 from jaxconv._bench.figures import compare, losses, with_xla
-from jaxconv._bench.job import Job
-from jaxconv._collect import convolutions
+from jaxconv._bench.layer import Layer
 from jaxconv._command import explain as command
 from jaxconv._select import choose
-from jaxconv._settings import Request, Settings
 
 ROOT = Path(__file__).parent.parent
 MODULES = [info.name for info in pkgutil.walk_packages(jaxconv.__path__, "jaxconv.") if "__main__" not in info.name]
@@ -85,11 +83,9 @@ def test_the_front_page_has_the_figures_that_were_measured():
 def test_what_is_said_of_gpus_was_measured():
     """How many times as fast as lax what the chooser takes is."""
     one_axis, dilated = [], []
-    for row in json.loads((ROOT / "benchmarks" / "gpu.json").read_text())["rows"]:
-        job, seconds = Job.from_json(row), row["seconds"]
-        f, structs = by_jax.function(job)
-        [found], layer = convolutions(f, *structs), job.layer
-        taken = choose(Request(None, Settings()), found.geometry, "cuda").algorithm
+    for row in json.loads(MEASURED_ON_A_GPU.read_text())["rows"]:
+        layer, seconds = Layer.from_json(row["layer"]), row["seconds"]
+        taken = choose(DEFAULT, geometry(layer, row["direction"], row["dtype"]), "cuda").algorithm
         if layer.groups > 1 and len(layer.spatial) == 1 and row["direction"] != "weight-grad" and layer.kernel < 100:
             one_axis.append(seconds["xla"] / seconds[taken])
         if layer.groups > 1 and layer.dilation > 1 and row["direction"] == "weight-grad":

@@ -14,7 +14,7 @@ from small_problems import TYPES, example, refusal
 
 import jaxconv
 from jaxconv import ALGORITHMS, _cost, _machine, _trials
-from jaxconv._accuracy import ACCURACIES, NORMWISE
+from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.layer import Layer
@@ -105,8 +105,11 @@ def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
         if name == "xla":
             assert times["xla"] < 3.2 * min(times.values()), row["name"]
         else:
-            assert times[name] < times["xla"] / 1.5 and times[name] < 1.6 * min(times.values()), row["name"]
-            assert row["errors"][name] < (8 if name in NORMWISE else 3) * max(row["errors"]["xla"], 1.0)
+            # Weight gradients of one axis gain the least in time, Fourier's sums of 1024 taps err the most.
+            least = 1.5 if some.few_positions and some.ndim == 1 else 2.4
+            most = 8 if name == "fft" and row["layer"]["kernel"] >= 1024 else 3
+            assert times[name] < times["xla"] / least and times[name] < 1.6 * min(times.values()), row["name"]
+            assert row["errors"][name] < most * max(row["errors"]["xla"], 1.0)
             chosen.add(name)
     assert chosen == {"default": {"kn2row", "depthwise", "packing"}, "fast": {"kn2row", "depthwise", "fft"}}[accuracy]
 
