@@ -67,7 +67,7 @@ def test_on_layers_it_was_not_fitted_to_it_never_loses_to_lax(judged):
     assert min(each.over_lax for each in judged) >= 0.95
 
 
-def test_layers_drawn_at_random():
+def test_layers_drawn_at_random(rows):
     """The same every time, of all kinds, and all can be computed; some are measured."""
     layers = drawn(60)
     assert layers == drawn(60) and layers.keys() < drawn(61).keys() and layers != drawn(60, 1)
@@ -78,7 +78,7 @@ def test_layers_drawn_at_random():
         assert geometry.out_layout.shape == layer.out_shape() and 10**6 <= layer.macs <= 2 * 10**9
         kinds |= {_cost.kind(geometry), geometry.ndim}
     assert kinds > {1, 2, 3, "dense, many positions", "grouped, many positions", "dense, many positions, dilated lhs"}
-    assert any(row.suite == "drawn" for row in load())
+    assert any(row.suite == "drawn" for row in rows)
 
 
 def test_a_model_of_noise_would_be_noticed(rows):
