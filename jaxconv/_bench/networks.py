@@ -31,4 +31,7 @@ NETWORKS = {
     "wavenet": sounds.wavenet,
     "hifigan": sounds.hifigan,
     "conv-tasnet": sounds.conv_tasnet,
+    "wav2vec2": sounds.wav2vec2,
+    "conformer-m": sounds.conformer_m,
+    "mamba-130m": sounds.mamba_130m,
 }

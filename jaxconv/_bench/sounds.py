@@ -48,3 +48,30 @@ def conv_tasnet(batch: int) -> Places:
             yield f"{place} residual and skip", Layer(batch, 512, frames, 128, 1)
     yield "masks", Layer(batch, 128, frames, 1024, 1)
     yield "decoder", Layer(batch, 512, frames, 1, 16, up=8)
+
+
+def wav2vec2(batch: int) -> Places:
+    """Baevski et al. 2020, the base model, for two seconds of 16 kHz: the encoder's 512 channels, and positions."""
+    inputs, samples = 1, 32000
+    for i, (taps, stride) in enumerate(((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)), start=1):
+        yield f"encoder{i}", Layer(batch, inputs, (samples,), 512, taps, stride=stride)
+        inputs, samples = 512, (samples - taps) // stride + 1
+    yield "positions", Layer(batch, 768, (samples,), 768, 128, padding=64, groups=16)
+
+
+def conformer_m(batch: int) -> Places:
+    """Gulati et al. 2020, the model of medium size, for 1024 frames of 80 mel bands, a quarter of them after halving."""
+    frames, bands, inputs = 1024, 80, 1
+    for i in (1, 2):
+        yield f"halve{i}", Layer(batch, inputs, (frames, bands), 256, 3, stride=2)
+        frames, bands, inputs = (frames - 1) // 2, (bands - 1) // 2, 256
+    for block in range(1, 17):
+        yield f"block{block} widen", Layer(batch, 256, (frames,), 512, 1)
+        yield f"block{block} depthwise", Layer(batch, 256, (frames,), 256, 32, padding=(15, 16), groups=256)
+        yield f"block{block} mix", Layer(batch, 256, (frames,), 256, 1)
+
+
+def mamba_130m(batch: int) -> Places:
+    """Gu and Dao 2023, 24 blocks with 1536 channels inside, 2048 tokens; its linear layers are left out."""
+    for block in range(1, 25):
+        yield f"block{block}", Layer(batch, 1536, (2048,), 1536, 4, padding=(3, 0), groups=1536)
