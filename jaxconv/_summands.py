@@ -29,6 +29,7 @@ class Cut(NamedTuple):
       max_channels, max_rows: the most that a part has.
       cached: whether a part is small enough to stay in the cache. The largest such part is taken, if there is one.
       ahead: whether each part is read while the one before is computed, for what the compiler fuses with reading.
+      copies: how often a window of some rows of lhs is in memory, beside what the workspace of a part counts.
     """
 
     along: tuple[str, ...] = ("channels", "rows")
@@ -36,10 +37,10 @@ class Cut(NamedTuple):
     max_rows: int | None = None
     cached: Callable[[Geometry], bool] | None = None
     ahead: bool = False
+    copies: int = 0
 
 
 CUT = Cut()
-BY_CHANNELS = Cut(("channels",))
 
 
 def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
@@ -82,12 +83,19 @@ def divisors(size: int) -> list[int]:
     return sorted({*small, *(size // part for part in small)}, reverse=True)
 
 
+def needed(geometry: Geometry, part: Geometry, workspace: Workspace, cut: Cut) -> int:
+    """Bytes that the part takes."""
+    is_window = part.spatial != geometry.spatial or part.kernel != geometry.kernel
+    window = part.batch * prod(part.spatial) * part.groups * part.in_channels * jnp.dtype(part.dtype).itemsize
+    return workspace(part) + cut.copies * is_window * window
+
+
 @lru_cache(4096)
 def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, cut: Cut = CUT) -> Geometry | None:
     """The largest part of the sum that fits under the bound, and in the cache if one does; None if none fits."""
 
     def fitting() -> Iterator[Geometry]:
-        return (some for some in divisions(geometry, cut) if workspace(some) <= max_bytes)
+        return (some for some in divisions(geometry, cut) if needed(geometry, some, workspace, cut) <= max_bytes)
 
     cached = filter(cut.cached, fitting()) if cut.cached else iter(())
     return next(cached, None) or next(fitting(), None)
@@ -187,13 +195,13 @@ def of_summands(
 ) -> Algorithm:
     """The same with another way to go through the parts of the sum, that are cut as `cut` says."""
 
-    def needed(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
+    def estimate(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
         chosen = choose_summands(geometry, workspace, max_workspace_bytes, cut)
-        return workspace(chosen or [*divisions(geometry, cut)][-1])
+        return needed(geometry, chosen or [*divisions(geometry, cut)][-1], workspace, cut)
 
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
         chosen = choose_summands(geometry, workspace, max_workspace_bytes, cut)
         part = chosen or [*divisions(geometry, cut)][-1]
         return geometry.in_channels * prod(geometry.kernel) // (part.in_channels * prod(part.kernel))
 
-    return bounded(convolve, needed, turns, refuses)
+    return bounded(convolve, estimate, turns, refuses)

@@ -1,7 +1,5 @@
 """Each of the forms that elementwise multiply-adds take is a convolution by itself, chosen or not."""
 
-from dataclasses import replace
-
 import jax
 import pytest
 from hypothesis import assume, given
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from jaxconv._algorithms import _runs, depthwise, dual, looped, written_out
 from jaxconv._parameters import geometry_of
 from jaxconv._phases import axis_phases
-from jaxconv._summands import BY_CHANNELS, choose_summands
+from jaxconv._summands import choose_summands, needed, summed
 from jaxconv.testing import Problem, problems
 
 FORMS = {"written out": written_out, "looped": looped, "dual": dual}
@@ -69,17 +67,19 @@ def test_one_of_each_kind(form, problem):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
-def test_weight_gradients_of_some_images_at_a_time(dtype):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_weight_gradients_of_some_images_or_rows_at_a_time(dtype, stride):
     problem = Problem(
-        (6, 9, 8, 4), (6, 7, 6, 5), (1, 1), "SAME", dimension_numbers=("CHWN", "IHWO", "HWNC"), dtype=dtype
-    )
+        (6, 40, 12, 4), (6, 36, 5, 5), (stride, 1), ((2, 1), (0, 2)), None, (1, stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"), dtype=dtype,
+    )  # fmt: skip
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
-    bound = dual.workspace(replace(geometry, in_channels=2))
-    part = choose_summands(geometry, dual.workspace, bound, cut=BY_CHANNELS)
-    assert part and part.in_channels == 2
-    for bytes_ in (bound, 10):
-        out = jax.jit(lambda lhs, rhs, bytes_=bytes_: dual.ALGORITHM.convolve(lhs, rhs, geometry, bytes_))(lhs, rhs)
+    for images, rows in ((2, 36), (1, 6)):
+        bound = needed(geometry, summed(geometry, images, rows), dual.workspace, dual.CUT)
+        part = choose_summands(geometry, dual.workspace, bound, dual.CUT)
+        assert part and (part.in_channels, part.kernel[0]) == (images, rows)
+        out = jax.jit(lambda lhs, rhs, bound=bound: dual.ALGORITHM.convolve(lhs, rhs, geometry, bound))(lhs, rhs)
         assert not problem.violation(out, lhs, rhs)
 
 

@@ -9,11 +9,12 @@ Where the other algorithms go through the taps and add to all outputs, this one 
 which is a sum over all k and c (the positions and images of the gradient) of a slice of lhs times rhs, group by group.
 
 Adding up over whole images would read them from memory once for each s. So it is done in two steps: a fused pass adds
-up blocks of a row, for all s while the row is in the cache, and writes these partial sums; a second adds those. Arrays
-are taken in the order in which lhs is stored, so that the groups, which are not summed, are innermost if they are
-there.
+up blocks of a row, for all s while the row is in the cache, and writes these partial sums; a second adds those. It does
+so an image at a time, or some rows of one where images are large. Arrays are taken in the order in which lhs is stored,
+so that the groups, which are not summed, are innermost if they are there.
 """
 
+from dataclasses import replace
 from functools import reduce
 from math import prod
 from operator import add
@@ -26,11 +27,12 @@ from jax import lax
 from .._algorithm import MAX_WORKSPACE_BYTES
 from .._geometry import Geometry, ceil_div, dilated
 from .._layout import of_bits, to_slice
-from .._summands import BY_CHANNELS, choose_summands, of_summands
+from .._summands import Cut, in_summands, of_summands
 from .._tiling import for_each
 from ._runs import MAX_RUNS
 
-MAX_TERMS = 512  # products in the fused pass
+# Output positions in one pass, where they are of one row and of several: more are looped over, row by row.
+MOST_IN_A_ROW, MOST_IN_ROWS = 64, 9
 LONGEST_BLOCK = 28  # of a row; with longer ones nothing is gained
 CACHE_BYTES = 4 * 2**20  # what the fused pass reads and writes should stay in the cache: two images at once were slower
 
@@ -45,14 +47,14 @@ def plan(geometry: Geometry) -> tuple[int, int, int, int]:
     channels_last = not stored or g.lhs_layout.order[g.ndim + 1] > g.lhs_layout.order[stored[-1]]
     axis = int(stored[-1 if channels_last or len(stored) == 1 else -2]) - 1 if stored else 0
     looped = 0
-    while looped < g.ndim and prod(g.out_spatial[looped:]) * 16 > MAX_TERMS:
+    while looped < g.ndim and prod(g.out_spatial[looped:]) > (MOST_IN_ROWS if looped < g.ndim - 1 else MOST_IN_A_ROW):
         looped += 1
-    longest = max(1, min(LONGEST_BLOCK, MAX_TERMS // prod(g.out_spatial[looped:])))
     if not g.ndim:
         return 0, 1, 0, 1
     taps = g.kernel[axis]
+    longest = min(taps, LONGEST_BLOCK)
     # The fewest taps left over, among blocks at least half as long as could be.
-    block = min(range(min(taps, longest), 0, -1), key=lambda n: (2 * n < min(taps, longest), taps % n))
+    block = min(range(longest, 0, -1), key=lambda n: (2 * n < longest, taps % n))
     at = 1 + max(g.lhs_layout.order[1 + i] for i in range(g.ndim)) if channels_last else 0
     return axis, block, looped, at
 
@@ -87,29 +89,20 @@ def convolve(
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: the output and `max_workspace_bytes`."""
     g = geometry
-    part = choose_summands(g, workspace, min(max_workspace_bytes, CACHE_BYTES), cut=BY_CHANNELS)
-    images = part.in_channels if part else 1
     order = [int(axis) for axis in np.argsort(g.lhs_layout.order)]  # canonical axes of lhs, as they are stored
     place = {axis: at for at, axis in enumerate(order)}
     batch, space, summed = place[0], [place[1 + i] for i in range(g.ndim)], place[g.ndim + 2]
     # rhs in the same order: taps where lhs has its positions, one element where it has the batch; o comes last.
-    of_rhs = {0: g.ndim + 3, g.ndim + 1: g.ndim + 1, g.ndim + 2: g.ndim, **{1 + i: i for i in range(g.ndim)}}
-    order_of_rhs = [[*g.rhs_layout.order, g.ndim + 3][axis] for axis in (*(of_rhs[axis] for axis in order), g.ndim + 2)]
+    of_rhs = {g.ndim + 1: g.ndim + 1, g.ndim + 2: g.ndim, **{1 + i: i for i in range(g.ndim)}}
+    order_of_rhs = [*(of_rhs[axis] for axis in order if axis), g.ndim + 2]
 
-    def block(first):
-        left = g.lhs_layout.read_stored(lhs, (*(0,) * (g.ndim + 2), first), (g.batch, *g.spatial, g.groups, images))
-        right = g.rhs_layout.read_stored(
-            rhs, (*(0,) * g.ndim, first, 0, 0), (*g.kernel, images, g.groups, g.out_channels)
-        )
-        return positions(left, right[..., None].transpose(order_of_rhs), g, batch, space, summed)
+    def compute(left, right, small):
+        """In the order that lhs is stored in."""
+        as_stored = replace(small, dimension_numbers=g.dimension_numbers, batch_grouped=g.batch_grouped)
+        taps = jnp.expand_dims(right.transpose(order_of_rhs), batch)
+        return positions(left.transpose(order), taps, as_stored, batch, space, summed)
 
-    blocks = g.in_channels // images
-    if blocks == 1:
-        total = block(0)
-    else:
-        shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
-        total = for_each((blocks,), lambda at, total: total + block(at[0] * images), jnp.zeros(shape, g.accumulator))
-    return g.out_layout.stored(total.astype(g.out_dtype))
+    return in_summands(compute, workspace, lhs, rhs, g, max_workspace_bytes, CUT)
 
 
 def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: list[int], summed: int) -> jax.Array:
@@ -182,4 +175,11 @@ def positions(lhs: jax.Array, rhs: jax.Array, g: Geometry, batch: int, space: li
     return for_each(g.out_spatial[:looped], turn, jnp.zeros(shape, g.accumulator))
 
 
-ALGORITHM = of_summands(convolve, workspace, cut=BY_CHANNELS)
+def cached(geometry: Geometry) -> bool:
+    """Whether what the fused pass reads and writes stays in the cache, or it is of one image: rows of one, each read
+    with its neighbours, are for what does not fit otherwise."""
+    return geometry.in_channels == 1 or workspace(geometry) <= CACHE_BYTES
+
+
+CUT = Cut(("channels", "rows"), cached=cached, copies=2)
+ALGORITHM = of_summands(convolve, workspace, cut=CUT)

@@ -170,7 +170,7 @@ DENSE = either(
     yes=added_up(compute_planes, workspace_of_parts, refuses_planes, BY_ROWS._replace(max_rows=1)),
     no=added_up(compute_rows, workspace_of_parts, refuses_rows, BY_ROWS),
 )
-DEPTHWISE = added_up(compute_channel, workspace_of_parts, refuses_groups, Cut(("channels",), max_channels=1))
+DEPTHWISE = added_up(compute_channel, workspace_of_parts, refuses_groups, Cut(("channels", "rows"), max_channels=1))
 ALGORITHM = either(
     lambda geometry: geometry.few_positions,
     yes=either(lambda geometry: geometry.groups == 1, yes=DENSE, no=DEPTHWISE),
