@@ -69,16 +69,14 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "taps": log(prod(g.kernel)),
         "in channels": log(g.in_channels),
         "in channels over 16": log(max(g.in_channels, 16)),
-        "in channels over 128": log(max(g.in_channels, 128)),
         "out channels": log(g.out_channels),
         "out channels over 16": log(max(g.out_channels, 16)),
         "out channels over 64": log(max(g.out_channels, 64)),
         "groups": log(g.groups),
-        "grouped": float(g.groups > 1),
+        "depthwise": float(g.groups > 1 and g.in_channels == g.out_channels == 1),
         "columns": log(columns),
         "columns over 64": log(max(columns, 64)),
         "products": log(max(g.macs, 2**20)),  # what is below is all overhead
-        "elements": log(elements),
         "products by element": log(max(g.macs / elements, 1)),
         "strided": float(set(g.strides) - {1} != set()),
         "dilated": float(set(g.rhs_dilation) - {1} != set()),
@@ -87,7 +85,7 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "unpadded": float(not padded),
         "unpadded, many products": float(not padded) * log(max(g.macs, 10**8) / 1e8),
         "one tile": float(columns <= 64 and g.out_channels <= 64),  # all for one thread, in a dense convolution
-        "one tap": float(prod(g.kernel) == 1),
+        "one tap": float(prod(g.kernel) == 1 and set(g.rhs_dilation) <= {1}),  # with dilations XLA has no such code
         "one axis": float(g.ndim == 1),
         "three axes": float(g.ndim == 3),
         "taps past inputs": float(any(map(gt, g.kernel, g.spatial))),  # XLA's tiled convolutions do without such

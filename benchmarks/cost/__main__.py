@@ -14,7 +14,7 @@ from jaxconv._files import write_atomically
 
 from .fit import fit, write_model
 from .judge import report
-from .rows import TRAINING, condense, load
+from .rows import TRAINING, UNFITTED, condense, load
 
 REPORT = TRAINING.with_name("cost.md")
 
@@ -28,7 +28,7 @@ def main() -> None:
     if arguments.results:
         condense(arguments.results)
     rows = load()
-    text = report(rows, arguments.margin)
+    text = report(rows, load(UNFITTED), arguments.margin)
     print(text)
     write_model(fit(rows), arguments.margin)
     write_atomically(REPORT, text)

@@ -19,7 +19,8 @@ from jaxconv._geometry import Geometry
 from .rows import Row
 
 MODEL = Path(_cost.__file__).with_name("_cost.json")
-RIDGE, RIDGE_OF_KIND, RIDGE_OF_TYPE = 5.0, 12.0, 40.0  # of weights of standardised features
+RIDGE, RIDGE_OF_KIND, RIDGE_OF_TYPE = 10.0, 12.0, 40.0  # of weights of standardised features
+LEAST_SCALE = 0.5  # to standardise by: or what a few rows have would cost no more than what divides them evenly
 LEAST_ROWS = 3  # of an algorithm and kind, or type, to be fitted at all
 
 
@@ -76,6 +77,7 @@ def regress(table: list[dict[str, float]], target: np.ndarray, ridge: float) -> 
     if not columns:  # a few rows of one size
         return {"one": float(target.mean())}
     means, scales = [np.array([f(column) for column in columns.values()]) for f in (np.mean, np.std)]
+    scales = np.maximum(scales, LEAST_SCALE)
     matrix = (np.stack(list(columns.values()), 1) - means) / scales
     slopes = np.linalg.solve(matrix.T @ matrix + ridge * np.eye(len(columns)), matrix.T @ (target - target.mean()))
     slopes = slopes / scales

@@ -9,6 +9,8 @@
     python -m benchmarks.cost.measure OUT ... --anew ...    the same with all convolutions, for times of one machine
     python -m benchmarks.cost.measure OUT --doubtful ...    what is far from a fit to them, once more: other work makes
                                                             times longer, so the lesser counts
+    python -m benchmarks.cost.measure OUT ... --keep        puts new convolutions into unfitted.json: for the model to be
+                                                            judged by, and never fitted to
 
 Whatever the machine: beside the algorithms that training.json has no times of, it measures, in turns within one
 process, lax's and those that are near the best. Machines differ by a factor that depends on the convolution. It is what
@@ -44,7 +46,7 @@ from jaxconv._settings import Settings
 
 from .drawn import drawn
 from .fit import fit, predicted
-from .rows import TRAINING, Row, load, of_cpu, of_plan, row_of
+from .rows import TRAINING, UNFITTED, Row, load, of_cpu, of_plan, row_of
 
 FAR = 2.0  # times the best: not measured
 FAR_ANEW = 3.0  # the same where the times are of another machine
@@ -140,7 +142,7 @@ def merge(outs: list[Path], anew: bool) -> None:
     """training.json with the times of algorithms that it has none of, or `anew` with those from here in their place."""
     contents = [_rows_and_conditions(out) for out in outs]
     times = {key(row): row["seconds"] for content in contents for row in content["rows"]}
-    old, rows, known = json.loads(TRAINING.read_text()), [], set()
+    old, rows, known = json.loads(TRAINING.read_text()), [], {key(fields_of(row)) for row in load(UNFITTED)}
     for fields, row in zip(old["rows"], load(), strict=True):
         known.add(key(fields_of(row)))
         here = times.get(key(fields_of(row)), {})
@@ -151,14 +153,33 @@ def merge(outs: list[Path], anew: bool) -> None:
             new = here if anew else {name: time / factor for name, time in here.items() if name not in there}
             fields = {**fields, "seconds": {**there, **new}}
         rows.append({**fields, "seconds": taken(row.geometry, fields["seconds"])})
-    for row in (row for content in contents for row in content["rows"] if "job" in row):
-        if key(row) not in known:
-            known.add(key(row))
-            rows.append({**row["job"], "seconds": taken(from_json(row["geometry"]), row["seconds"])})
-    added = [
+    rows += unknown(contents, known)
+    write_rows(TRAINING, {"conditions": [*old["conditions"], *conditions_of(contents)]}, "rows", rows)
+
+
+def keep(outs: list[Path]) -> None:
+    """unfitted.json with those convolutions that neither file has."""
+    contents, old = [_rows_and_conditions(out) for out in outs], json.loads(UNFITTED.read_text())
+    known = {key(fields_of(row)) for row in (*load(), *load(UNFITTED))}
+    rows = [*old["rows"], *unknown(contents, known)]
+    write_rows(UNFITTED, {"conditions": [*old["conditions"], *conditions_of(contents)]}, "rows", rows)
+
+
+def unknown(contents: list[dict[str, Any]], known: set[str]) -> list[dict[str, Any]]:
+    """The rows of convolutions that are not known, as jobs with their times."""
+    found = {key(row): row for content in reversed(contents) for row in reversed(content["rows"]) if "job" in row}
+    return [
+        {**row["job"], "seconds": taken(from_json(row["geometry"]), row["seconds"])}
+        for name, row in reversed(found.items())
+        if name not in known
+    ]
+
+
+def conditions_of(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the times were taken with."""
+    return [
         {**content["conditions"], "rounds": _trials.ROUNDS, "seconds": _trials.ROUND_SECONDS} for content in contents
     ]
-    write_rows(TRAINING, {"conditions": [*old["conditions"], *added]}, "rows", rows)
 
 
 def _rows_and_conditions(out: Path) -> dict[str, Any]:
@@ -187,11 +208,14 @@ def main() -> None:
     parser.add_argument("--layout", default="NHWC", choices=LAYOUTS, help="of their arrays (default NHWC)")
     parser.add_argument("--result", metavar="DTYPE", help="their preferred_element_type (default none)")
     parser.add_argument("--merge", action="store_true", help="measure nothing")
+    parser.add_argument("--keep", action="store_true", help="measure nothing either")
     options = parser.parse_args()
     if options.threads is not None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])  # before XLA makes its threads
     if options.merge:
         merge(options.out, options.anew)
+    elif options.keep:
+        keep(options.out)
     elif len(options.out) > 1:
         parser.error("times are written to one file")
     elif options.doubtful:

@@ -1,4 +1,4 @@
-"""The measurements that the cost model is fitted to: training.json."""
+"""The measurements that the cost model is fitted to, training.json, and those that it never is, unfitted.json."""
 
 import json
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 from jaxconv._machine import having
 
-TRAINING = Path(__file__).parents[1] / "training.json"
+TRAINING, UNFITTED = (Path(__file__).parents[1] / name for name in ("training.json", "unfitted.json"))
 
 
 class Row(NamedTuple):
@@ -66,9 +66,9 @@ def of_plan(path: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**each, "geometry": row["geometry"], "seconds": row["seconds"]} for row in content["convolutions"]]
 
 
-def load() -> list[Row]:
-    """The rows of training.json."""
-    return [row_of(fields) for fields in json.loads(TRAINING.read_text())["rows"]]
+def load(path: Path = TRAINING) -> list[Row]:
+    """The rows of the file."""
+    return [row_of(fields) for fields in json.loads(path.read_text())["rows"]]
 
 
 def row_of(fields: dict[str, Any]) -> Row:
