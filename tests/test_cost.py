@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv
+from benchmarks.cost import measure
 from benchmarks.cost.drawn import drawn
 from benchmarks.cost.fit import fit, predicted
 from benchmarks.cost.judge import by_type, cross_validate, judge, tenths
-from benchmarks.cost.measure import fields_of, key
-from benchmarks.cost.rows import UNFITTED, load
+from benchmarks.cost.rows import UNFITTED, load, row_of
 from jaxconv import _cost
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._parameters import geometry_of
@@ -71,12 +71,33 @@ def test_on_layers_it_was_not_fitted_to_it_never_loses_to_lax(judged):
 def test_some_layers_are_never_fitted(rows):
     """Those that the report judges the model by alone, in other layouts and types: none of them is among the rows."""
     unfitted = load(UNFITTED)
-    fitted = {key(fields_of(row)) for row in rows}
-    assert len(unfitted) > 300 and not fitted & {key(fields_of(row)) for row in unfitted}
+    fitted = {measure.key(measure.fields_of(row)) for row in rows}
+    assert len(unfitted) > 300 and not fitted & {measure.key(measure.fields_of(row)) for row in unfitted}
     assert {row.geometry.dtype for row in unfitted} >= {"float32", "bfloat16"}
     assert {row.layout for row in unfitted} == {"NHWC", "NCHW"}
     ours = [judge(_cost.model()["fits"], _cost.margin(), row) for row in unfitted]
     assert geometric_mean(each.over_best for each in ours) < 1.3
+
+
+def test_what_is_kept_from_the_fit_stays_out_of_it(tmp_path, monkeypatch):
+    """Of two new convolutions one is kept, and not merged thereafter, while the other is."""
+    for name in ("TRAINING", "UNFITTED"):
+        path = tmp_path / name
+        path.write_text(json.dumps({"conditions": [], "rows": []}))
+        monkeypatch.setattr(measure, name, path)
+    monkeypatch.setattr(measure, "load", lambda path=None: load(path or measure.TRAINING))
+    first, second = measure.of_layers("drawn", None, drawn(1), "float32", "NHWC", None)[:2]
+    outs = []
+    for job in (first, second):
+        row = {**measure.fields_of(row_of(job)), "job": job, "seconds": {"xla": 1e-3, "im2col": 2e-3}}
+        outs.append(tmp_path / f"{job['direction']}.json")
+        outs[-1].write_text(json.dumps({"conditions": {"platform": "cpu"}, "rows": [row]}))
+    measure.keep(outs[:1])
+    measure.keep(outs[:1])
+    measure.merge(outs, anew=False)
+    [kept], [merged] = load(measure.UNFITTED), load(measure.TRAINING)
+    assert (kept.direction, merged.direction) == (first["direction"], second["direction"])
+    assert kept.seconds == {"xla": 1e-3, "im2col": 2e-3}
 
 
 def test_layers_drawn_at_random(rows):

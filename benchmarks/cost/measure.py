@@ -9,8 +9,8 @@
     python -m benchmarks.cost.measure OUT ... --anew ...    the same with all convolutions, for times of one machine
     python -m benchmarks.cost.measure OUT --doubtful ...    what is far from a fit to them, once more: other work makes
                                                             times longer, so the lesser counts
-    python -m benchmarks.cost.measure OUT ... --keep        puts new convolutions into unfitted.json: for the model to be
-                                                            judged by, and never fitted to
+    python -m benchmarks.cost.measure OUT ... --keep        puts new convolutions into unfitted.json, for the model to
+                                                            be judged by, and never fitted to
 
 Whatever the machine: beside the algorithms that training.json has no times of, it measures, in turns within one
 process, lax's and those that are near the best. Machines differ by a factor that depends on the convolution. It is what
