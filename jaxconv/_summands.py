@@ -85,7 +85,7 @@ def divisors(size: int) -> list[int]:
 
 def needed(geometry: Geometry, part: Geometry, workspace: Workspace, cut: Cut) -> int:
     """Bytes that the part takes."""
-    is_window = part.spatial != geometry.spatial or part.kernel != geometry.kernel
+    is_window = part.kernel != geometry.kernel
     window = part.batch * prod(part.spatial) * part.groups * part.in_channels * jnp.dtype(part.dtype).itemsize
     return workspace(part) + cut.copies * is_window * window
 

@@ -68,7 +68,7 @@ def test_on_layers_it_was_not_fitted_to_it_never_loses_to_lax(judged):
     assert min(each.over_lax for each in judged) >= 0.95
 
 
-def test_some_layers_are_never_fitted(rows):
+def test_some_layers_are_not_fitted(rows):
     """Those that the report judges the model by alone, in other layouts and types: none of them is among the rows."""
     unfitted = load(UNFITTED)
     fitted = {measure.key(measure.fields_of(row)) for row in rows}

@@ -28,9 +28,10 @@ def main() -> None:
     if arguments.results:
         condense(arguments.results)
     rows = load()
-    text = report(rows, load(UNFITTED), arguments.margin)
+    fits = fit(rows)
+    text = report(rows, fits, load(UNFITTED), arguments.margin)
     print(text)
-    write_model(fit(rows), arguments.margin)
+    write_model(fits, arguments.margin)
     write_atomically(REPORT, text)
 
 

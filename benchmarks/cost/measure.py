@@ -10,7 +10,7 @@
     python -m benchmarks.cost.measure OUT --doubtful ...    what is far from a fit to them, once more: other work makes
                                                             times longer, so the lesser counts
     python -m benchmarks.cost.measure OUT ... --keep        puts new convolutions into unfitted.json, for the model to
-                                                            be judged by, and never fitted to
+                                                            be judged by, and not fitted to
 
 Whatever the machine: beside the algorithms that training.json has no times of, it measures, in turns within one
 process, lax's and those that are near the best. Machines differ by a factor that depends on the convolution. It is what
@@ -167,12 +167,10 @@ def keep(outs: list[Path]) -> None:
 
 def unknown(contents: list[dict[str, Any]], known: set[str]) -> list[dict[str, Any]]:
     """The rows of convolutions that are not known, as jobs with their times."""
-    found = {key(row): row for content in reversed(contents) for row in reversed(content["rows"]) if "job" in row}
-    return [
-        {**row["job"], "seconds": taken(from_json(row["geometry"]), row["seconds"])}
-        for name, row in reversed(found.items())
-        if name not in known
-    ]
+    found: dict[str, dict[str, Any]] = {}
+    for row in (row for content in contents for row in content["rows"] if "job" in row and key(row) not in known):
+        found.setdefault(key(row), {**row["job"], "seconds": taken(from_json(row["geometry"]), row["seconds"])})
+    return [*found.values()]
 
 
 def conditions_of(contents: list[dict[str, Any]]) -> list[dict[str, Any]]:

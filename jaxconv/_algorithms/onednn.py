@@ -16,7 +16,7 @@ where all that is stored in another order is c, the images of the layer whose we
 time nothing is turned, with a few the products of matrices are better. In volumes, which would have an axis too many,
 the sum goes through the taps along the first axis, and the planes of lhs that one of them meets are images; they lie as
 they are stored. And a depthwise one is added up from depthwise
-convolutions of one channel c each, which are these images as they are stored.
+convolutions of one channel c each, which are these images as they are stored, or rows of one that is large.
 
 The dense convolutions of `strips`, `polyphase` and `karatsuba` are oneDNN's, too, where there is one.
 """
