@@ -1,10 +1,10 @@
-"""benchmarks/gpu.py adds to a file what was measured under the same conditions, and to no other."""
+"""`python -m benchmarks.gpu` adds to a file what was measured under the same conditions, and to no other."""
 
 import json
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks.gpu import __main__ as gpu
 from jaxconv._bench.results import load
 from jaxconv._machine import conditions
 
@@ -15,6 +15,7 @@ ASKED = ["--suite", "kinds", "--layer", "ResNeXt"]
 def seconds(monkeypatch):
     """What each convolution takes, and how many were measured."""
     found = {"xla": 2.0, "im2col": 1.0}
+    monkeypatch.setattr(gpu, "begun", lambda *_: {})
     monkeypatch.setattr(gpu, "measured", lambda geometry, *_: {"seconds": dict(found)})
     return found
 

@@ -82,17 +82,23 @@ def test_the_front_page_has_the_figures_that_were_measured():
 
 def test_what_is_said_of_gpus_was_measured():
     """How many times as fast as lax what the chooser takes is."""
-    one_axis, dilated = [], []
+    one_axis, dilated, depthwise = [], [], []
     for row in json.loads(MEASURED_ON_A_GPU.read_text())["rows"]:
         layer, seconds = Layer.from_json(row["layer"]), row["seconds"]
         taken = choose(DEFAULT, geometry(layer, row["direction"], row["dtype"]), "cuda").algorithm
-        if layer.groups > 1 and len(layer.spatial) == 1 and row["direction"] != "weight-grad" and layer.kernel < 100:
+        if layer.groups == layer.inputs > 1 == len(layer.spatial) and row["direction"] != "weight-grad":
             one_axis.append(seconds["xla"] / seconds[taken])
-        if layer.groups > 1 and layer.dilation > 1 and row["direction"] == "weight-grad":
-            dilated.append(seconds["xla"] / seconds[taken])
+        if layer.dilation > 1 and row["direction"] == "weight-grad" and taken != "xla":
+            (depthwise if layer.groups == layer.inputs else dilated).append(seconds["xla"] / seconds[taken])
     text = words("README.md")
     assert f"are {min(one_axis):.1f} to {max(one_axis):.0f} times as fast as with lax" in text
-    assert f"weight gradients of dilated depthwise layers {min(dilated):.0f} to {max(dilated):.0f} times" in text
+    assert f"weight gradients of dilated layers {min(dilated):.1f} to {max(dilated):.0f} times" in text
+    assert f"of dilated depthwise ones {min(depthwise):.0f} to {max(depthwise):.0f} times" in text
+    steps = rows("benchmarks/models-gpu.md")
+    over_lax, over_torch = (
+        steps["WaveNet"][steps["model"].index(f"jaxconv over {other}")] for other in ("lax", "torch")
+    )
+    assert f"of a WaveNet {float(over_lax):.1f} times, still {over_torch} times as fast as in PyTorch" in text
 
 
 def test_the_cost_model_is_said_to_lose_what_it_loses():

@@ -16,6 +16,7 @@ import jaxconv
 from jaxconv import ALGORITHMS, _cost, _machine, _trials
 from jaxconv._accuracy import ACCURACIES
 from jaxconv._bench import by_jax
+from jaxconv._bench.figures import geometric_mean
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.layer import Layer
 from jaxconv._bench.suites import KINDS
@@ -96,8 +97,8 @@ def test_what_was_not_measured_to_be_faster_is_left_to_lax(platform, accuracy):
 
 @pytest.mark.parametrize("accuracy", ["default", "fast"])
 def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
-    """Of every convolution that was measured on one; and what is left to lax is not far behind."""
-    chosen = set()
+    """Of every convolution that was measured, and many times in the mean; what is left to lax is not far behind."""
+    gains: dict[str, list[float]] = {}
     for row in json.loads(MEASURED_ON_A_GPU.read_text())["rows"]:
         some = geometry(Layer.from_json(row["layer"]), row["direction"], row["dtype"])
         name = choose(Request(None, Settings(accuracy)), some, "cuda").algorithm
@@ -105,13 +106,13 @@ def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
         if name == "xla":
             assert times["xla"] < 3.2 * min(times.values()), row["name"]
         else:
-            # Weight gradients of one axis gain the least in time, Fourier's sums of 1024 taps err the most.
-            least = 1.5 if some.few_positions and some.ndim == 1 else 2.4
-            most = 8 if name == "fft" and row["layer"]["kernel"] >= 1024 else 3
-            assert times[name] < times["xla"] / least and times[name] < 1.6 * min(times.values()), row["name"]
+            most = 8 if name == "fft" and row["layer"]["kernel"] >= 128 else 3  # sums of many taps err the most
+            assert times[name] < times["xla"] / 1.2 and times[name] < 1.6 * min(times.values()), row["name"]
             assert row["errors"][name] < most * max(row["errors"]["xla"], 1.0)
-            chosen.add(name)
-    assert chosen == {"default": {"kn2row", "depthwise", "packing"}, "fast": {"kn2row", "depthwise", "fft"}}[accuracy]
+            gains.setdefault(name, []).append(times["xla"] / times[name])
+    always = {"kn2row", "im2col", "depthwise"}
+    assert set(gains) == always | {"fft" if accuracy == "fast" else "packing"}
+    assert all(geometric_mean(each) > 3 for each in gains.values())
 
 
 def test_little_work_is_left_to_lax_on_a_gpu():
@@ -119,7 +120,7 @@ def test_little_work_is_left_to_lax_on_a_gpu():
     for images, side, name in ((4, 64, "packing"), (1, 64, "packing"), (1, 32, "xla"), (4, 8, "xla")):
         some = geometry(Layer(images, 64, (side, side), 64, 31, padding=15, groups=64))
         assert choose(DEFAULT, some, "cuda").algorithm == name
-    for images, name in ((8, "kn2row"), (4, "xla")):
+    for images, name in ((4, "kn2row"), (2, "xla")):
         some = geometry(Layer(images, 512, (1024,), 512, 7, padding=3, groups=512))
         assert choose(DEFAULT, some, "cuda").algorithm == name
 
@@ -130,14 +131,14 @@ DEPTHWISE = Layer(8, 512, (1024,), 512, 7, padding=3, groups=512)
 @pytest.mark.parametrize(
     "layer",
     [
-        DEPTHWISE._replace(stride=2),
         DEPTHWISE._replace(outputs=1536),
         DEPTHWISE._replace(groups=128),
-        DEPTHWISE._replace(up=2),
-        DEPTHWISE._replace(spatial=(8, 16, 16), kernel=5, padding=2),
+        DEPTHWISE._replace(spatial=(8, 16, 16)),
         DEPTHWISE._replace(spatial=(32, 32), kernel=3, padding=1),
-        DEPTHWISE._replace(spatial=(32, 32), dilation=2),
+        DEPTHWISE._replace(spatial=(32, 32), stride=2),
         DEPTHWISE._replace(spatial=()),
+        Layer(32, 3, (64, 64), 768, 16, stride=16),  # cut into patches, of which there are fewer than pixels in one
+        Layer(32, 3, (16, 64, 64), 768, 16, stride=16),
     ],
     ids=lambda layer: layer.describe(),
 )

@@ -11,7 +11,7 @@ class Model(NamedTuple):
     Attributes:
       name: one of MODELS.
       image: [*size, channels].
-      classes: of a whole image, or of each voxel; a DCGAN has none.
+      classes: of a whole image, or of each voxel or sample; a DCGAN has none.
       width: factor to all numbers of channels.
       blocks: most blocks in a stage.
       stages: most stages.
@@ -48,6 +48,7 @@ MODELS = {
         Model("ConvNeXt-T", (64, 64, 3)),
         Model("3-D U-Net", (16, 32, 32, 3), classes=3, rate=1e-1),
         Model("DCGAN", (64, 64, 3), classes=0, rate=1e-3),
+        Model("WaveNet", (4096, 256), classes=256, rate=1e-2),
     )
 }
 
@@ -100,6 +101,12 @@ def dcgan(model: Model) -> list[int]:
     """Radford et al. 2015, with the widths of PyTorch's example: channels of the discriminator, the largest images
     first. The generator has them the other way round."""
     return [model.channels(paper) for paper in (64, 128, 256, 512)[: model.stages]]
+
+
+def wavenet(model: Model) -> tuple[int, int, list[int]]:
+    """van den Oord et al. 2016, three stacks of ten layers: residual and skip channels, and all dilations."""
+    dilations = [2**power for power in range(model.depth(10))]
+    return model.channels(64), model.channels(256), dilations * (3 if model.stages is None else min(3, model.stages))
 
 
 def halved(model: Model, times: int) -> int:

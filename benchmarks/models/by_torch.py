@@ -1,4 +1,4 @@
-"""Training by PyTorch, on the kind of device that JAX uses, in each of its memory formats."""
+"""Training by PyTorch, on the kind of device that JAX uses, in each of its memory formats; sounds have one."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from .start import SEPARATOR, Arrays
 from .training import MOMENTUM, Training
 
 FORMATS = {
+    3: {"contiguous": torch.contiguous_format},
     4: {"contiguous": torch.contiguous_format, "channels last": torch.channels_last},
     5: {"contiguous": torch.contiguous_format, "channels last": torch.channels_last_3d},
 }

@@ -41,12 +41,13 @@ def parameters(model: Model) -> Arrays:
 
 
 def data(model: Model, batch: int) -> Arrays:
-    """Images [N, *size, channels] with labels, [N] or a volume's [N, *size]; a DCGAN has noise [N, NOISE] instead."""
+    """Images [N, *size, channels] with labels, [N], or [N, *size] for volumes and sounds; a DCGAN has noise [N, NOISE]
+    instead."""
     rng = np.random.default_rng(1)
     images = rng.standard_normal((batch, *model.image), np.float32)
     if not model.classes:
         return {"images": np.tanh(images), "noise": rng.standard_normal((batch, NOISE), np.float32)}
-    each = model.image[:-1] if len(model.image) == 4 else ()
+    each = () if len(model.image) == 3 else model.image[:-1]
     return {"images": images, "labels": rng.integers(model.classes, size=(batch, *each)).astype(np.int32)}
 
 

@@ -8,6 +8,7 @@ from .dcgan import Discriminator, Generator
 from .mobilenetv2 import MobileNetV2
 from .resnext50 import ResNeXt50
 from .unet3d import UNet3d
+from .wavenet import WaveNet
 
 CLASSES = {
     "MobileNetV2": {"net": MobileNetV2},
@@ -15,6 +16,7 @@ CLASSES = {
     "ConvNeXt-T": {"net": ConvNeXtT},
     "3-D U-Net": {"net": UNet3d},
     "DCGAN": {"generator": Generator, "discriminator": Discriminator},
+    "WaveNet": {"net": WaveNet},
 }
 
 

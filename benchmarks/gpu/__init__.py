@@ -1,0 +1,1 @@
+"""What each algorithm takes on a GPU."""
