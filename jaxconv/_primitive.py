@@ -24,7 +24,7 @@ from jax.interpreters import ad, batching, mlir
 
 from . import _by_name, _lax_rules
 from ._algorithms import ALGORITHMS
-from ._algorithms.xla import cropping, in_canonical_order
+from ._algorithms.xla import mended
 from ._geometry import Geometry
 from ._operand_types import of_types_that_multiply
 from ._parameters import check_geometry, from_params
@@ -93,9 +93,8 @@ def _lower(context, lhs, rhs, *, request, **params):
         compute, context = shared_out
         return mlir.lower_fun(compute, multiple_results=False)(context, lhs, rhs)
     name = choose(request, geometry, target, _devices(context) > 1).algorithm
-    if name == "xla":  # what lax made, but for what is cropped: all parameters it has, symbolic ones, any program
-        bind = cropping(lax_conv_p.bind) if platform in ("cpu", "several") else lax_conv_p.bind
-        compute = in_canonical_order(bind, params) if platform == "cpu" else partial(bind, **params)
+    if name == "xla":  # what lax made, with all parameters it has, symbolic ones, in any program
+        compute = mended(lax_conv_p.bind, params, geometry, platform)
     else:
         compute = _computed_by(name, geometry, request.settings.bound(target), target)
         context = _untyped(context)

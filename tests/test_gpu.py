@@ -17,6 +17,7 @@ import jaxconv
 from jaxconv import ALGORITHMS
 from jaxconv._bench import by_jax
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
+from jaxconv._bench.layer import Layer
 from jaxconv._bench.suites import KINDS
 from jaxconv._select import OF_CUDA
 from jaxconv.testing import Problem
@@ -87,6 +88,17 @@ def test_products_of_half_types_are_not_rounded(arguments, dtype, there):
             assert {types[operand.split()[-1]] for operand in operands.split(",")} <= {"f32"}, name
         tried += 1
     assert tried > 4
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS[:2])
+def test_dilated_kernels_are_not_written_out(direction, there):
+    """As lax's of causal layers are, which are 9 taps there instead of 2."""
+    layer = Layer(2, 16, (64,), 32, 2, padding=(8, 0), dilation=8)
+    f, structs = by_jax.function(Job("kinds", None, "", layer, direction, "float32", "NHWC"))
+    placed = [jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there) for each in structs]
+    theirs, ours = (jax.jit(each).lower(*placed).compile().as_text() or "" for each in (f, jaxconv.accelerate(f)))
+    assert "window={size=9}" in theirs, "XLA has learnt it"
+    assert "window={size=2 rhs_dilate=8" in ours and "window={size=9}" not in ours
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

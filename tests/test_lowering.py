@@ -9,16 +9,18 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from small_problems import TYPES, example, refusal
 
 import jaxconv
 from jaxconv import ALGORITHMS, _cost, _machine, _trials
 from jaxconv._accuracy import ACCURACIES
+from jaxconv._algorithms.xla import padded_ahead
 from jaxconv._bench import by_jax
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
-from jaxconv._bench.layer import Layer
+from jaxconv._bench.layer import LAYOUTS, Layer
 from jaxconv._bench.suites import KINDS
 from jaxconv._collect import convolutions
 from jaxconv._select import choose, predictions
@@ -167,6 +169,62 @@ def test_what_is_faster_on_a_gpu_obeys_the_settings():
     f, structs = problem(KINDS["WaveNet"], "weight-grad")
     assert "while" not in lowered(jaxconv.accelerate(f), structs, ("cuda",))
     assert "while" in lowered(jaxconv.accelerate(f, max_workspace_bytes=2**22), structs, ("cuda",))
+
+
+CAUSAL = Layer(2, 4, (40,), 6, 2, padding=(8, 0), dilation=8)
+UNEVEN = {
+    "causal": CAUSAL,
+    "strided": CAUSAL._replace(kernel=3, stride=2),
+    "cropped": CAUSAL._replace(padding=(-3, 7)),
+    "cropped evenly": CAUSAL._replace(padding=-2),
+    "two axes": CAUSAL._replace(spatial=(24, 30), padding=(5, 2)),
+    "groups": CAUSAL._replace(inputs=6, groups=3),
+}
+LEFT = {
+    "even": CAUSAL._replace(padding=4),
+    "not dilated": CAUSAL._replace(dilation=1),
+    "hardly dilated": CAUSAL._replace(dilation=2),
+    "transposed": CAUSAL._replace(dilation=3, up=2),
+}
+
+
+def convolved(layer, direction, platform):
+    """The program's text but for the convolution, and its paddings."""
+    f, structs = problem(layer, direction)
+    program = lowered(jaxconv.accelerate(f, algorithm="xla"), structs, (platform,))
+    [padding] = re.findall(r"stablehlo.convolution.*\bpad = (\[\[.*?\]\])", program)
+    return re.sub("stablehlo.convolution.*", "", program), json.loads(padding)
+
+
+@pytest.mark.parametrize("layer", UNEVEN.values(), ids=UNEVEN)
+def test_dilated_layers_with_uneven_padding_are_padded_ahead_for_cuda(layer):
+    """XLA would write the zeros of their kernels out there."""
+    for direction in DIRECTIONS[: 1 if layer.stride > 1 or layer.padding == -2 else 2]:
+        program, padding = convolved(layer, direction, "cuda")
+        assert "stablehlo.pad" in program and "optimization_barrier" in program
+        assert all(low == high >= 0 for low, high in padding)
+        for platform in ("cpu", "tpu", "rocm"):
+            assert "optimization_barrier" not in convolved(layer, direction, platform)[0]
+
+
+@pytest.mark.parametrize("layer", LEFT.values(), ids=LEFT)
+def test_other_layers_are_not_padded_ahead(layer):
+    for direction in DIRECTIONS[: 1 if layer.up else 3]:
+        assert "optimization_barrier" not in convolved(layer, direction, "cuda")[0]
+    strided = CAUSAL._replace(dilation=1, stride=4, padding=(1, 0))
+    assert "optimization_barrier" not in convolved(strided, "weight-grad", "cuda")[0]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layer", UNEVEN.values(), ids=UNEVEN)
+def test_what_is_padded_ahead_is_the_same(layer, layout):
+    lhs, rhs = (np.random.default_rng(0).integers(-9, 9, shape).astype("float32") for shape in layer.shapes(layout))
+    arguments = {**layer.arguments(layout), "preferred_element_type": None}
+    arguments["dimension_numbers"] = jax.lax.conv_dimension_numbers(
+        lhs.shape, rhs.shape, arguments["dimension_numbers"]
+    )
+    expected = jax.lax.conv_general_dilated(lhs, rhs, **arguments)
+    np.testing.assert_array_equal(padded_ahead(jax.lax.conv_general_dilated)(lhs, rhs, **arguments), expected)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

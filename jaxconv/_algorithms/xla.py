@@ -27,6 +27,27 @@ def convolve(
     return in_canonical_order(cropping(lax.conv_general_dilated), to_params(geometry))(lhs, rhs)
 
 
+def mended(
+    convolve: Callable[..., jax.Array], params: dict[str, Any], geometry: Geometry, platform: str
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(lhs, rhs) -> out by lax's convolution, without what XLA for the platform does wrong or needlessly slowly.
+
+    Args:
+      convolve: lax's convolution, or its primitive's `bind`.
+      params: its parameters.
+      geometry: the same convolution's.
+      platform: which the program is for, or "several".
+    """
+    if platform in ("cpu", "several"):
+        convolve = cropping(convolve)
+    if platform == "cpu":
+        return in_canonical_order(convolve, params)
+    # Weight gradients of strided layers are dilated so, and cuDNN's: XLA knows them by their form.
+    if platform == "cuda" and not (geometry.is_symbolic or geometry.is_empty or geometry.few_positions):
+        convolve = padded_ahead(convolve)
+    return partial(convolve, **params)
+
+
 def cropping(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """lax's convolution, or its primitive's `bind`, of an lhs without what negative padding takes off its front.
 
@@ -50,6 +71,31 @@ def cropping(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return convolve(lhs, rhs, **{**params, "padding": tuple(padding)})
 
     return convolve_cropped
+
+
+def padded_ahead(convolve: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """lax's convolution, or its primitive's `bind`, of an lhs that has the padding that one side has more of than the
+    other, or less than none, where the kernel is dilated.
+
+    XLA for CUDA (jaxlib 0.11.2) has cuDNN dilate a kernel where padding is the same on both sides. Where it is not, as
+    in causal layers, it writes the zeros out, and of 2 taps that are 512 apart 513 are multiplied. Padding ahead of the
+    convolution would be taken for the convolution's own, but for the barrier.
+    """
+
+    def convolve_padded(lhs: jax.Array, rhs: jax.Array, **params: Any) -> jax.Array:
+        numbers, spreads, padding = params["dimension_numbers"], params["rhs_dilation"], params["padding"]
+        taps = [rhs.shape[axis] for axis in numbers.rhs_spec[2:]]
+        even = [(max(0, min(sides)),) * 2 for sides in padding]
+        written_out = prod(map(dilated, taps, spreads))
+        if max(params["lhs_dilation"], default=1) > 1 or written_out < 2 * prod(taps) or even == [*map(tuple, padding)]:
+            return convolve(lhs, rhs, **params)
+        config = [(0, 0, 0)] * lhs.ndim
+        for axis, (low, high), (side, _) in zip(numbers.lhs_spec[2:], padding, even, strict=True):
+            config[axis] = (low - side, high - side, 0)
+        lhs = lax.optimization_barrier(lax.pad(lhs, jnp.zeros((), lhs.dtype), config))
+        return convolve(lhs, rhs, **{**params, "padding": tuple(even)})
+
+    return convolve_padded
 
 
 def in_canonical_order(convolve: Callable[..., jax.Array], params: dict[str, Any]) -> Callable[..., jax.Array]:
