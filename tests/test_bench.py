@@ -152,13 +152,46 @@ def test_time_limits(monkeypatch):
             assert message["do"] != "time"
             if message["do"] == "prepare":
                 return {"compile": 1.0, "workspace": 0, "flops": None}
-            return {"seconds": limit / 2, "peak": 0, "checksums": [1.0]}
+            return {"seconds": {"": limit / 2}, "peak": 0, "checksums": [1.0]}
 
     product: Any = SimpleNamespace(process=None, ask=lambda *_, **__: {"error": "none here"})
     slow: Any = Slow()
     row = measure(job(), {"lax": slow}, product, Settings(limit=8.0))
     assert row["backends"]["lax"]["median"] == 4.0 and row["backends"]["lax"]["samples"] == 1
     assert row["matmul"] is None
+
+
+def test_a_variant_that_takes_long_does_not_stand_for_the_others():
+    """As PyTorch's of one memory format do, 70 times as long as those of the other."""
+    asked = []
+
+    class Worker:
+        process = None
+
+        def ask(self, limit, /, **message):
+            asked.append((message["do"], message.get("variants")))
+            if message["do"] == "prepare":
+                return {"compile": None, "workspace": None, "flops": {"slow": 1, "fast": 1}}
+            if message["do"] == "first call":
+                return {"seconds": {"slow": limit / 2, "fast": limit / 100}, "peak": 0, "checksums": [1.0, 1.0]}
+            return {"times": {variant: [0.5] for variant in message["variants"]}}
+
+    worker: Any = Worker()
+    row = measure(job(), {"torch": worker}, worker, Settings(rounds=1, limit=8.0))
+    found = row["backends"]["torch"]
+    assert (found["median"], found["variant"], found["samples"]) == (0.5, "fast", 1)
+    assert [variants for do, variants in asked if do == "time"] == [["fast"], ["fast"]]
+    assert found.keys() == {
+        "compile",
+        "workspace",
+        "peak",
+        "checksums",
+        "median",
+        "quartiles",
+        "fastest",
+        "samples",
+        "variant",
+    }
 
 
 def test_a_different_result_is_marked():

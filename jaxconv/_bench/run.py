@@ -71,12 +71,14 @@ def measure(job: Job, workers: dict[str, Worker], product: Worker, settings: Set
     for turn in range(settings.rounds):
         for name in [*running[turn % len(running) :], *running[: turn % len(running)]] if running else []:
             if not FAILURES & entries[name].keys():
-                answer = workers[name].ask(COMPILING, do="time", backend=name, seconds=settings.seconds)
+                asked = {"backend": name, "seconds": settings.seconds, "variants": entries[name]["timed"]}
+                answer = workers[name].ask(COMPILING, do="time", **asked)
                 for variant, times in answer.get("times", {}).items():
                     samples[name].setdefault(variant, []).extend(times)
                 entries[name] |= {key: answer[key] for key in FAILURES & answer.keys()}
         if not FAILURES & products.keys():
-            answer = product.ask(COMPILING, do="time", backend="matmul", seconds=PRODUCT_SECONDS)
+            asked = {"backend": "matmul", "seconds": PRODUCT_SECONDS, "variants": products["timed"]}
+            answer = product.ask(COMPILING, do="time", **asked)
             rates += [products["flops"][size] / min(times) for size, times in answer.get("times", {}).items()]
     for name, worker in (*workers.items(), ("matmul", product)):
         if worker.process is not None:
@@ -105,9 +107,10 @@ def _prepare(worker: Worker, settings: Settings, **message: Any) -> dict[str, An
     first = worker.ask(settings.limit, do="first call", backend=message["backend"])
     if "seconds" not in first:
         return first
-    entry = {**prepared, "peak": first["peak"], "checksums": first["checksums"]}
-    if first["seconds"] > settings.limit / 4:  # one sample must do
-        entry |= speed({"": [first["seconds"]]})
+    quick = [variant for variant, seconds in first["seconds"].items() if seconds <= settings.limit / 4]
+    entry = {**prepared, "peak": first["peak"], "checksums": first["checksums"], "timed": quick}
+    if not quick:  # one sample must do
+        entry |= speed({variant: [seconds] for variant, seconds in first["seconds"].items()})
     return entry
 
 
@@ -118,6 +121,7 @@ def mark_wrong(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
         if any(not abs(checksum - expected) <= tolerance * abs(expected) for checksum in entry.get("checksums", ())):
             entry["wrong"] = True
         entry.pop("flops", None)
+        entry.pop("timed", None)
 
 
 def _rounded(value: Any) -> Any:

@@ -4,9 +4,9 @@ Reads one JSON object a line and answers each with one:
 
     {"do": "prepare", "job": {...}, "platform": name}   {"compile": seconds, "workspace": bytes, "flops": ...}
                                                         or {"cannot": reason}
-    {"do": "first call"}            {"seconds": of the first call, "peak": bytes, "checksums": of the results}
-    {"do": "time", "seconds": s}    {"times": {variant: [seconds of each call]}}
-    {"do": "release"}               {}
+    {"do": "first call"}    {"seconds": {variant: of its first call}, "peak": bytes, "checksums": of the results}
+    {"do": "time", "seconds": s, "variants": [...]}     {"times": {variant: [seconds of each call]}}
+    {"do": "release"}       {}
 
 each with the "backend" it is for, and {"error": message} to whatever went wrong. It ends where its input ends.
 """
@@ -38,12 +38,12 @@ def prepare(backend: str, job: Job, platform: str) -> Prepared:
 
 
 def first_call(prepared: Prepared) -> dict[str, Any]:
-    """The first call of each variant: its seconds, the longest of them; peak memory after it; what came out."""
-    seconds, values = 0.0, []
-    for call in prepared.calls.values():
+    """The first call of each variant: its seconds; peak memory after all of them; what came out."""
+    seconds, values = {}, []
+    for variant, call in prepared.calls.items():
         start = time.perf_counter()
         values.append(call())
-        seconds = max(seconds, time.perf_counter() - start)
+        seconds[variant] = time.perf_counter() - start
     peak = prepared.peak()
     checksums = [sum_of_squares(prepared.value(value)) for value in values]
     return {"seconds": seconds, "peak": peak, "checksums": checksums}
@@ -94,7 +94,8 @@ def main() -> None:
             return {"error": f"nothing is prepared by {backend}: the process has ended since, and with it what it had"}
         if message["do"] == "first call":
             return first_call(ready[backend])
-        return {"times": take_times(ready[backend].calls, message["seconds"])}
+        calls = {variant: ready[backend].calls[variant] for variant in message["variants"]}
+        return {"times": take_times(calls, message["seconds"])}
 
     serve(answer)
 
