@@ -122,8 +122,10 @@ def _for_depthwise_gradient(g: Geometry) -> tuple[str, ...]:
     taps, is_half = prod(g.out_spatial), g.dtype in HALF
     if g.ndim == 1:
         return ("kn2row", "fft")
-    if max(*g.strides, *g.lhs_dilation) > 1:
+    if _is_dilated_gradient(g) or max(g.lhs_dilation) > 1:
         return ("kn2row", "fft") if is_half or g.ndim == 3 else ("kn2row", "fft", "depthwise")
+    if max(g.strides) > 1:
+        return ()
     if g.ndim == 3:
         return ("kn2row",) if max(g.rhs_dilation) > 1 else ()
     if max(g.rhs_dilation) > 1:

@@ -141,6 +141,7 @@ DEPTHWISE = Layer(8, 512, (1024,), 512, 7, padding=3, groups=512)
         DEPTHWISE._replace(spatial=()),
         Layer(32, 3, (64, 64), 768, 16, stride=16),  # cut into patches, of which there are fewer than pixels in one
         Layer(32, 3, (16, 64, 64), 768, 16, stride=16),
+        Layer(1, 4096, (64, 64), 4096, 16, stride=16, groups=4096),
     ],
     ids=lambda layer: layer.describe(),
 )
