@@ -8,7 +8,7 @@ differ. float16 is as bfloat16.
     depthwise, forward and input gradients
       2-D, 9x9 and 13x13           fft 7 to 28, 3 to 6    packing rounded, 3 to 4.4   depthwise 4.9 to 12, 1.7 to 3.2
       2-D, 17x17 to 31x31          fft 20 to 26, 7 to 20  packing 6.6 to 8.9, 3.8     depthwise 2.2 to 5.2, 2.5 to 2.9
-      2-D, dilated, 3x3 to 7x7     depthwise 3.2 to 8.5, 2.8 to 4.7
+      2-D, dilated, 3x3 to 7x7     depthwise 2.7 to 8.5, 1.9 to 4.7
       2-D, dilated, 11x11          fft 7, 3.3             depthwise 4.6, 3.4
       2-D, 3x3, 2 each             depthwise 5, 2.8 to 4.4
       2-D, 3x3 to 5x5, strided     depthwise 1.4 to 2.3, 1.4 to 2.5
@@ -88,6 +88,7 @@ def _for_dense_gradient(g: Geometry) -> tuple[str, ...]:
 
 
 def _for_grouped_gradient(g: Geometry) -> tuple[str, ...]:
+    """Weight gradients of groups of several channels."""
     return ("im2col",) if g.ndim == 2 and _is_dilated_gradient(g) else ()
 
 

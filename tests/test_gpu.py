@@ -90,12 +90,16 @@ def test_products_of_half_types_are_not_rounded(arguments, dtype, there):
     assert tried > 4
 
 
+def problem(layer, direction, dtype, there):
+    """lax's function and its operands, on the device."""
+    f, structs = by_jax.function(Job("kinds", None, "", layer, direction, dtype, "NHWC"))
+    return f, [jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there) for each in structs]
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS[:2])
 def test_dilated_kernels_are_not_written_out(direction, there):
     """As lax's of causal layers are, which are 9 taps there instead of 2."""
-    layer = Layer(2, 16, (64,), 32, 2, padding=(8, 0), dilation=8)
-    f, structs = by_jax.function(Job("kinds", None, "", layer, direction, "float32", "NHWC"))
-    placed = [jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there) for each in structs]
+    f, placed = problem(Layer(2, 16, (64,), 32, 2, padding=(8, 0), dilation=8), direction, "float32", there)
     theirs, ours = (jax.jit(each).lower(*placed).compile().as_text() or "" for each in (f, jaxconv.accelerate(f)))
     assert "window={size=9}" in theirs, "XLA has learnt it"
     assert "window={size=2 rhs_dilate=8" in ours and "window={size=9}" not in ours
@@ -106,11 +110,10 @@ def test_dilated_kernels_are_not_written_out(direction, there):
 def test_what_is_chosen_compiles(layer, dtype, there):
     """In real size and all directions, and beside it the others that an `autotune` would try first."""
     for direction in DIRECTIONS:
-        f, structs = by_jax.function(Job("kinds", None, layer, KINDS[layer], direction, dtype, "NHWC"))
-        placed = [jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=there) for each in structs]
+        f, placed = problem(KINDS[layer], direction, dtype, there)
         for name in (None, "im2col", "kn2row", "depthwise"):
             try:
-                ours = by_jax.by_algorithm(name, f, structs) if name else jaxconv.accelerate(f)
+                ours = by_jax.by_algorithm(name, f, placed) if name else jaxconv.accelerate(f)
             except CannotError:
                 continue
             assert jax.jit(ours).lower(*placed).compile().memory_analysis() is not None

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
+from math import prod
 from pathlib import Path
 
 import jax
@@ -22,7 +23,6 @@ from jaxconv._bench.figures import geometric_mean
 from jaxconv._bench.job import DIRECTIONS, CannotError, Job
 from jaxconv._bench.layer import LAYOUTS, Layer
 from jaxconv._bench.suites import KINDS
-from jaxconv._collect import convolutions
 from jaxconv._select import choose, predictions
 from jaxconv._settings import Request, Settings
 
@@ -37,15 +37,17 @@ def lowered(f, structs, platforms):
     return jax.jit(f).trace(*structs).lower(lowering_platforms=platforms).as_text()
 
 
-def problem(layer=LAYER, direction="forward", dtype="float32"):
+def job(layer=LAYER, direction="forward", dtype="float32"):
+    return Job("kinds", None, "", layer, direction, dtype, "NHWC")
+
+
+def problem(*args, **kwargs):
     """lax's function and the shapes of its operands."""
-    return by_jax.function(Job("kinds", None, "", layer, direction, dtype, "NHWC"))
+    return by_jax.function(job(*args, **kwargs))
 
 
 def geometry(*args, **kwargs):
-    f, structs = problem(*args, **kwargs)
-    [found] = convolutions(f, *structs)
-    return found.geometry
+    return by_jax.geometry(job(*args, **kwargs))
 
 
 @pytest.fixture
@@ -97,6 +99,18 @@ def test_what_was_not_measured_to_be_faster_is_left_to_lax(platform, accuracy):
     assert choose(DEFAULT, geometry(KINDS["MobileNetV2 depthwise"]), "cpu").algorithm != "xla"
 
 
+def least_gain(some):
+    """How many times as fast as lax a choice is at least: less where cuDNN has kernels, or is not slow by factors."""
+    is_strided = max(*some.strides, *some.lhs_dilation) > 1
+    if some.groups == 1:
+        return 1.35  # the least work of HiFi-GAN's dilated layers
+    if some.few_positions:
+        return 1.5 if some.ndim == 1 else 2.4
+    if is_strided and some.ndim == 2:
+        return 1.2
+    return 1.3 if prod(some.kernel) == 5**3 else 2.4
+
+
 @pytest.mark.parametrize("accuracy", ["default", "fast"])
 def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
     """Of every convolution that was measured, and many times in the mean; what is left to lax is not far behind."""
@@ -109,7 +123,8 @@ def test_what_is_chosen_on_a_gpu_was_measured_to_be_faster(accuracy):
             assert times["xla"] < 3.2 * min(times.values()), row["name"]
         else:
             most = 8 if name == "fft" and row["layer"]["kernel"] >= 128 else 3  # sums of many taps err the most
-            assert times[name] < times["xla"] / 1.2 and times[name] < 1.6 * min(times.values()), row["name"]
+            assert times[name] < times["xla"] / least_gain(some), row["name"]
+            assert times[name] < 1.6 * min(times.values()), row["name"]
             assert row["errors"][name] < most * max(row["errors"]["xla"], 1.0)
             gains.setdefault(name, []).append(times["xla"] / times[name])
     always = {"kn2row", "im2col", "depthwise"}

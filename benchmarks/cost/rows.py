@@ -11,7 +11,7 @@ from jaxconv import _geometry_json
 from jaxconv._bench import by_jax
 from jaxconv._bench.figures import OTHERS, median, with_xla
 from jaxconv._bench.job import Job
-from jaxconv._collect import convolutions, role
+from jaxconv._collect import role
 from jaxconv._files import write_rows
 from jaxconv._geometry import Geometry
 from jaxconv._machine import having
@@ -80,9 +80,7 @@ def row_of(fields: dict[str, Any]) -> Row:
     else:
         job = Job.from_json(fields)
         with having([job.dtype]):
-            f, structs = by_jax.function(job)
-            [found] = convolutions(f, *structs)
-        geometry = replace(found.geometry, preferred_element_type=fields.get("result"))
+            geometry = replace(by_jax.geometry(job), preferred_element_type=fields.get("result"))
         layer = job.suite, job.name, job.direction, job.layout
     return Row(*layer, geometry, fields["threads"], fields["seconds"])
 

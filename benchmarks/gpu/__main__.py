@@ -17,11 +17,9 @@ from itertools import product
 from pathlib import Path
 
 from jaxconv import ALGORITHMS
-from jaxconv._bench.by_jax import function
+from jaxconv._bench.by_jax import geometry
 from jaxconv._bench.job import DIRECTIONS, Job
 from jaxconv._bench.results import ResultsError, open_or_resume
-from jaxconv._collect import convolutions
-from jaxconv._geometry import Geometry
 from jaxconv._machine import conditions
 
 from .layers import LAYERS
@@ -29,13 +27,6 @@ from .measure import begun, measured
 
 DTYPES = ("float32", "bfloat16", "float16")  # the first two unless asked for
 TOGETHER = 4  # convolutions whose programs are compiled at once
-
-
-def geometry_of(job: Job) -> Geometry:
-    """The job's one convolution."""
-    f, structs = function(job)
-    [found] = convolutions(f, *structs)
-    return found.geometry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,12 +65,12 @@ def main(arguments: list[str] | None = None) -> None:
         for start in range(0, len(jobs), TOGETHER):
             if time.monotonic() > deadline:
                 break
-            some = jobs[start : start + TOGETHER]
-            compiling = [(job, geometry_of(job), begun(geometry_of(job), asked, pool)) for job in some]
+            some = [(job, geometry(job)) for job in jobs[start : start + TOGETHER]]
+            compiling = [(job, each, begun(each, asked, pool)) for job, each in some]
             wait([future for _, _, futures in compiling for future in futures.values()])  # or they disturb the times
-            for job, geometry, futures in compiling:
+            for job, each, futures in compiling:
                 programs = {name: future.result() for name, future in futures.items()}
-                row = {**job.to_json(), **measured(geometry, programs, options.hopeless)}
+                row = {**job.to_json(), **measured(each, programs, options.hopeless)}
                 seconds = row["seconds"]
                 best = min(seconds, key=seconds.__getitem__)
                 said = f"{best}, {seconds['xla'] / seconds[best]:.2f} times as fast as xla"

@@ -9,7 +9,9 @@ import numpy as np
 from jax import lax
 
 from .._algorithms import ALGORITHMS
+from .._collect import convolutions
 from .._conv import accelerate
+from .._geometry import Geometry
 from .._machine import platform
 from .._measure import workspace_bytes
 from .._parameters import from_params
@@ -26,6 +28,13 @@ def function(job: Job) -> tuple[Callable, list[jax.ShapeDtypeStruct]]:
 
     lhs, rhs = (jax.ShapeDtypeStruct(shape, job.dtype) for shape in job.layer.shapes(job.layout))
     return in_direction(job.direction, conv, lhs, rhs)
+
+
+def geometry(job: Job) -> Geometry:
+    """Of the job's one convolution."""
+    f, structs = function(job)
+    [found] = convolutions(f, *structs)
+    return found.geometry
 
 
 def in_direction(
