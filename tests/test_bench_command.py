@@ -74,7 +74,7 @@ def test_from_the_command_line(tiny_suite, tmp_path, monkeypatch, capsys):
     rows = {(row["name"], row["direction"]): row for row in content["rows"]}
     assert set(rows) == {(name, direction) for name in ("strided", "deadly") for direction in DIRECTIONS}
     row = rows["strided", "input-grad"]
-    assert row["macs"] == LAYERS["strided"].macs and row["matmul"] > 0
+    assert row["macs"] == LAYERS["strided"].macs and row["matmul"] > 0 and row["elementwise"] > 0
     assert list(row["backends"]) == [*against, "im2col"]
     for name, entry in row["backends"].items():
         assert entry["quartiles"][0] <= entry["median"] <= entry["quartiles"][1] and entry["samples"] >= 2

@@ -60,6 +60,7 @@ def test_what_is_no_file_of_results(options, capsys, tmp_path):
         {"backends": {"lax": {"workspace": "much"}}},
         {"macs": None},
         {"matmul": float("nan")},
+        {"elementwise": float("nan")},
         {"layer": {}},
         {"direction": 1},
     ],

@@ -16,7 +16,8 @@ def row(name, direction="forward", **seconds):
         for name, value in seconds.items()
     }
     identity = {"suite": "s", "batch": None, "layer": {"occurs": 3}, "dtype": "float32", "layout": "NHWC"}
-    return {**identity, "name": name, "direction": direction, "macs": 10**9, "matmul": 2e12, "backends": entries}
+    figures = {"macs": 10**9, "matmul": 2e12, "elementwise": 5e-4}
+    return {**identity, "name": name, "direction": direction, **figures, "backends": entries}
 
 
 ROWS = [
@@ -34,7 +35,9 @@ def test_ratios_and_means():
     assert math.isnan(figures.geometric_mean([]))
     assert [line.row["name"] for line in figures.losses(lines, "lax")] == ["not ours", "lost"]
     assert [line.row["name"] for line in figures.losses(lines, "torch")] == ["won"]
-    assert figures.fraction(ROWS[0], "im2col") == 0.5
+    assert figures.of_matmul(ROWS[0], "im2col") == 0.5 and figures.of_elementwise(ROWS[0], "im2col") == 0.25
+    older = {name: value for name, value in ROWS[0].items() if name != "elementwise"}
+    assert figures.of_elementwise(older, "im2col") is None
     assert figures.compare(ROWS, ("lax",), approximate=True)[0] == (ROWS[0], "winograd4", {"lax": 8})
 
 
@@ -57,9 +60,9 @@ def test_report(tmp_path, capsys):
     assert "| forward | 1.41 | 0 of 2 | 1.00 lost | 0.50 | 1 of 1 | 0.50 won |" in text
     assert "| input-grad | 1.00 | 0 of 1 | 1.00 not ours | - | 0 of 0 | - |" in text
     assert "| all | 1.26 | 0 of 3 | 1.00 forward of lost | 0.50 | 1 of 1 | 0.50 forward of won |" in text
-    assert "| won | forward | im2col | 2.00 ±10% | 4.00 ±10% | 1.00 ±10% | 2.00 | 0.50 | 50% | - | - |" in text
+    assert "| won | forward | im2col | 2.00 ±10% | 4.00 ±10% | 1.00 ±10% | 2.00 | 0.50 | 50% | 25% | - | - |" in text
     assert "| forward | 1 of 2 | 6.00 | 12.0 | 3.00 |" in text  # three of "won", which alone all have times for
-    assert "| lost | forward | xla | 1.00 ±10% | 1.00 ±10% | - | 1.00 | - | 100% | - | - |" in text
+    assert "| lost | forward | xla | 1.00 ±10% | 1.00 ±10% | - | 1.00 | - | 100% | 50% | - | - |" in text
     assert "Slower than lax in 0 of 3." in text
     assert "Matrix products meanwhile: 2000 to 2000 Gflop/s." in text
     printed = capsys.readouterr().out

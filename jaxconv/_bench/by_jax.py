@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import cache
+from math import prod
 
 import jax
 import numpy as np
@@ -110,3 +111,12 @@ def products(dtype: str) -> Prepared:
 
         calls[f"{m}x{k}x{n}"], flops[f"{m}x{k}x{n}"] = call, 2 * m * k * n
     return Prepared(calls, np.asarray, flops=flops)
+
+
+def elementwise(job: Job) -> Prepared:
+    """One added to each element of an array: that reads and writes as much as the job's operands and result are."""
+    jax.config.update("jax_enable_x64", job.dtype == "float64")
+    elements = sum(map(prod, (*job.layer.shapes(), job.layer.out_shape())))
+    array = jax.numpy.ones(elements // 2, job.dtype)
+    compiled = jax.jit(lambda x: x + 1).lower(array).compile()
+    return Prepared({"": lambda: jax.block_until_ready(compiled(array))}, np.asarray)

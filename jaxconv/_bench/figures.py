@@ -47,10 +47,16 @@ def median(row: Row, backend: str) -> float | None:
     return None if entry.get("wrong") or {"cannot", "error"} & entry.keys() else entry.get("median")
 
 
-def fraction(row: Row, backend: str) -> float | None:
+def of_matmul(row: Row, backend: str) -> float | None:
     """Of the rate of matrix products measured with it: 1.0 is a convolution as fast as a product of as many terms."""
     seconds = median(row, backend)
     return 2 * row["macs"] / seconds / row["matmul"] if seconds and row["matmul"] else None
+
+
+def of_elementwise(row: Row, backend: str) -> float | None:
+    """1.0 is a convolution as fast as reading and writing as many bytes; rows of older files do not say."""
+    seconds, own = median(row, backend), row.get("elementwise")
+    return own / seconds if seconds and own else None
 
 
 def geometric_mean(ratios: Iterable[float]) -> float:

@@ -14,8 +14,9 @@ from .sheets import Sheet
 EXPLANATION = (
     "over X: time of X by time of our best algorithm, above 1 is faster than X, 1.00 over lax where our best is xla, "
     "which is lax's own program; ms: median ± half the distance of the quartiles (once: of a single call); of matmul: "
-    "terms a second as a part of what XLA's matrix products reach on the same machine at the same time; workspace: "
-    "memory beside operands and result, as the compiler counts it."
+    "terms a second as a part of what XLA's matrix products reach on the same machine at the same time; "
+    "of elementwise: the time that XLA takes to read and write as much as operands and result are, adding one, as a "
+    "part of ours; workspace: memory beside operands and result, as the compiler counts it."
 )
 
 

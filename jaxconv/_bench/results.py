@@ -71,7 +71,7 @@ def checked(results: Results) -> Results:
 def _is_readable(row: Row) -> bool:
     """Whether it has the words and amounts of a job and its times; of much else this raises errors."""
     words = [row[name] for name in ("suite", "name", "direction", "dtype", "layout")]
-    amounts = [row["macs"], row["matmul"] or 0, row["layer"]["occurs"]]
+    amounts = [row["macs"], row["matmul"] or 0, row.get("elementwise") or 0, row["layer"]["occurs"]]
     for entry in row["backends"].values():
         amounts += [entry.get("compile") or 0, entry.get("workspace") or 0]
         if "median" in entry:

@@ -15,7 +15,8 @@ from .results import Results, Row
 
 FAILURES = {"cannot", "error"}
 COMPILING = 600.0  # seconds after which a backend is taken to hang
-PRODUCT_SECONDS = 0.1  # for each size of matrix product in each round
+YARDSTICKS = ("matmul", "elementwise")  # what the machine itself can do, in a process of their own
+YARDSTICK_SECONDS = 0.1  # for each of their variants in each round
 AGREEMENT = {"float32": 1e-4, "bfloat16": 1e-2, "float64": 1e-9}  # relative, of sums of squares
 
 
@@ -47,48 +48,53 @@ def measure_all(
                 if set(there) != set(wanted):  # backends can be compared only if they took turns: all of them again
                     if not console.is_terminal:
                         console.print(words, highlight=False)
-                    for name in (*wanted, "matmul"):
+                    for name in (*wanted, "yardsticks"):
                         workers.setdefault(name, only or Worker())
                     turns = {name: workers[name] for name in wanted}
-                    results.put(measure(job, turns, workers["matmul"], settings, device.platform))
+                    results.put(measure(job, turns, workers["yardsticks"], settings, device.platform))
                 progress.advance(task)
     finally:
         for worker in workers.values():
             worker.stop()
 
 
-def measure(job: Job, workers: dict[str, Worker], product: Worker, settings: Settings, platform: str = "cpu") -> Row:
-    """One row: what each backend took, and the machine's own rate of matrix products at that time."""
+def measure(job: Job, workers: dict[str, Worker], own: Worker, settings: Settings, platform: str = "cpu") -> Row:
+    """One row: what each backend took, and what `own` found the machine's yardsticks to be at that time."""
 
     def prepare(name: str, worker: Worker) -> dict[str, Any]:
         return _prepare(worker, settings, backend=name, job=job.to_json(), platform=platform)
 
     entries = {name: prepare(name, worker) for name, worker in workers.items()}
-    samples: dict[str, dict[str, list[float]]] = {name: {} for name in workers}
+    samples: dict[str, dict[str, list[float]]] = {name: {} for name in (*workers, *YARDSTICKS)}
     running = [name for name, entry in entries.items() if "compile" in entry and "median" not in entry]
-    products = prepare("matmul", product)
-    rates = []
+    yardsticks = {name: prepare(name, own) for name in YARDSTICKS}
+
+    def time(name: str, worker: Worker, entry: dict[str, Any], seconds: float) -> None:
+        if not FAILURES & entry.keys():
+            asked = {"backend": name, "seconds": seconds, "variants": entry["timed"]}
+            answer = worker.ask(COMPILING, do="time", **asked)
+            for variant, times in answer.get("times", {}).items():
+                samples[name].setdefault(variant, []).extend(times)
+            entry |= {key: answer[key] for key in FAILURES & answer.keys()}
+
     for turn in range(settings.rounds):
         for name in [*running[turn % len(running) :], *running[: turn % len(running)]] if running else []:
-            if not FAILURES & entries[name].keys():
-                asked = {"backend": name, "seconds": settings.seconds, "variants": entries[name]["timed"]}
-                answer = workers[name].ask(COMPILING, do="time", **asked)
-                for variant, times in answer.get("times", {}).items():
-                    samples[name].setdefault(variant, []).extend(times)
-                entries[name] |= {key: answer[key] for key in FAILURES & answer.keys()}
-        if not FAILURES & products.keys():
-            asked = {"backend": "matmul", "seconds": PRODUCT_SECONDS, "variants": products["timed"]}
-            answer = product.ask(COMPILING, do="time", **asked)
-            rates += [products["flops"][size] / min(times) for size, times in answer.get("times", {}).items()]
-    for name, worker in (*workers.items(), ("matmul", product)):
+            time(name, workers[name], entries[name], settings.seconds)
+        for name, entry in yardsticks.items():
+            time(name, own, entry, YARDSTICK_SECONDS)
+    for name, worker in (*workers.items(), *((name, own) for name in YARDSTICKS)):
         if worker.process is not None:
             worker.ask(COMPILING, do="release", backend=name)
     for name in running:
         if not FAILURES & entries[name].keys():
             entries[name] |= speed(samples[name])
     mark_wrong(entries, AGREEMENT[job.dtype])
-    rate = max(rates) if rates else None
-    return _rounded({**job.to_json(), "macs": job.layer.macs, "matmul": rate, "backends": entries})
+    rates = [yardsticks["matmul"]["flops"][size] / min(times) for size, times in samples["matmul"].items()]
+    own_figures = {
+        "matmul": max(rates, default=None),
+        "elementwise": speed(samples["elementwise"])["median"] if samples["elementwise"] else None,
+    }
+    return _rounded({**job.to_json(), "macs": job.layer.macs, **own_figures, "backends": entries})
 
 
 def speed(samples: dict[str, list[float]]) -> dict[str, Any]:

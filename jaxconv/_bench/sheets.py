@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .figures import Line, compare, failures, fraction, geometric_mean, groups, label, losses, median
+from .figures import Line, compare, failures, geometric_mean, groups, label, losses, median, of_elementwise, of_matmul
 from .job import DIRECTIONS
 from .results import Row
 
@@ -78,7 +78,7 @@ def _layers(title: str, lines: list[Line], against: Sequence[str]) -> Sheet:
     rows, notes = [], []
     for line in lines:
         entry = line.row["backends"][line.best] if line.best else {}
-        part = fraction(line.row, line.best) if line.best else None
+        parts = [of(line.row, line.best) if line.best else None for of in (of_matmul, of_elementwise)]
         rows.append(
             [
                 line.row["name"],
@@ -86,7 +86,7 @@ def _layers(title: str, lines: list[Line], against: Sequence[str]) -> Sheet:
                 line.best or "none",
                 *(timed(line.row, name) for name in (line.best or "", *against)),
                 *(f"{line.ratios[other]:.2f}" if other in line.ratios else "-" for other in against),
-                "-" if part is None else f"{part:.0%}",
+                *("-" if part is None else f"{part:.0%}" for part in parts),
                 f"{entry['compile']:.2f}" if entry.get("compile") is not None else "-",
                 f"{entry['workspace'] / 2**20:.1f}" if entry.get("workspace") is not None else "-",
             ]
@@ -101,7 +101,7 @@ def _layers(title: str, lines: list[Line], against: Sequence[str]) -> Sheet:
     for line in lines:
         notes += [f"FAILED: {label(line.row)} by {name}: {why}" for name, why in failures(line.row).items()]
     columns = ["layer", "direction", "best", "ms", *(f"{other} ms" for other in against)]
-    columns += [*(f"over {other}" for other in against), "of matmul", "compile s", "workspace MiB"]
+    columns += [*(f"over {other}" for other in against), "of matmul", "of elementwise", "compile s", "workspace MiB"]
     return Sheet(f"{title}: layers", columns, rows, 3, notes)
 
 

@@ -34,6 +34,8 @@ def prepare(backend: str, job: Job, platform: str) -> Prepared:
         return by_torch.prepare(job, by_torch.device_on(platform))
     from . import by_jax
 
+    if backend == "elementwise":
+        return by_jax.elementwise(job)
     return by_jax.products(job.dtype) if backend == "matmul" else by_jax.prepare(backend, job)
 
 
