@@ -20,6 +20,7 @@ from ._trials import candidates, measured
 
 def autotune(
     f: Callable,
+    /,
     *args: Any,
     seconds: float = 120.0,
     accuracy: str | None = None,
@@ -59,7 +60,9 @@ def autotune(
     True
     """
     settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
-    found = Counter(each.geometry for each in convolutions(f, *args, **kwargs))
+    found: Counter[Geometry] = Counter()
+    for each in convolutions(f, *args, **kwargs):
+        found[each.geometry] += each.times
     tuning = tune_all(found, settings, seconds, progress)
     if tuning.left:
         warnings.warn(f"autotune: {tuning.left}", stacklevel=2)

@@ -30,7 +30,7 @@ class Found(NamedTuple):
     role: str
 
 
-def convolutions(f: Callable, *args: Any, **kwargs: Any) -> list[Found]:
+def convolutions(f: Callable, /, *args: Any, **kwargs: Any) -> list[Found]:
     """Those in the program of `f(*args, **kwargs)`, lax's and ours, sub-programs included."""
     return list(_walk(trace(f, args, kwargs).closed.jaxpr, 1))
 

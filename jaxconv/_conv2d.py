@@ -88,7 +88,7 @@ def matmul_conv2d(x: jax.Array, w: jax.Array, stride: Pair = 1) -> jax.Array:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays are neither compared nor hashed
 class Conv2d:
     """A convolution layer without bias: a pytree whose one leaf is the kernel.
 

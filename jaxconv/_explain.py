@@ -18,7 +18,7 @@ from ._settings import Request
 
 
 def explain(
-    f: Callable, *args: Any, accuracy: str | None = None, max_workspace_bytes: int | None = None, **kwargs: Any
+    f: Callable, /, *args: Any, accuracy: str | None = None, max_workspace_bytes: int | None = None, **kwargs: Any
 ) -> Explanation:
     """Which algorithm every convolution in `f(*args, **kwargs)` would take under `accelerate`, and why.
 

@@ -11,6 +11,7 @@ be. Lax's own convolutions are lowered in the same way once `lower_lax_by` says 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from math import prod
@@ -134,7 +135,10 @@ def _shared_out(
     if module.lowering_parameters.for_export or "tpu" in platforms:
         return None
     # JAX wants to know the devices, of which their places in the program are all that counts: any will do.
-    stand_ins = max(jax.devices(), jax.devices("cpu"), key=len)[:devices]
+    stand_ins = jax.devices()
+    with suppress(RuntimeError):  # JAX_PLATFORMS may have left the CPU out
+        stand_ins = max(stand_ins, jax.devices("cpu"), key=len)
+    stand_ins = stand_ins[:devices]
     if len(stand_ins) < devices:
         return None
     choices = [(str(planned), tuned.algorithm) for planned, tuned in plan.convolutions.items()] if plan else []

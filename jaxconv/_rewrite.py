@@ -69,7 +69,8 @@ def trace(f: Callable, args: tuple, kwargs: dict[str, Any]) -> Program:
 
 def _is_array(leaf: Any) -> bool:
     if isinstance(leaf, np.ndarray):
-        return leaf.dtype.kind not in "OSUmM"  # objects, strings and dates are no business of JAX
+        # Objects, strings, dates and records are no business of JAX.
+        return leaf.dtype.kind not in "OSUmM" and leaf.dtype.type is not np.void
     return isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct))
 
 

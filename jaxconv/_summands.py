@@ -47,9 +47,12 @@ def summed(geometry: Geometry, channels: int, rows: int) -> Geometry:
     """The convolution of some of the channels with some of the taps along the first axis.
 
     Its lhs is a window of that axis. Where all windows begin equally far in front of an element of the dilated lhs, it
-    is one of elements, dilated as they were; otherwise of the dilated and padded lhs.
+    is one of elements, dilated as they were; otherwise of the dilated and padded lhs. Its result is of the type that
+    sums are kept in, as the sum of all of them alone is rounded.
     """
     g = replace(geometry, in_channels=channels)
+    if g.in_channels < geometry.in_channels or (g.ndim and rows < g.kernel[0]):
+        g = replace(g, preferred_element_type=g.accumulator.name)
     if not g.ndim or rows == g.kernel[0]:
         return g
     grow = g.lhs_dilation[0] if rows * g.rhs_dilation[0] % g.lhs_dilation[0] == 0 else 1

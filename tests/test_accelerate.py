@@ -195,6 +195,12 @@ def test_static_arguments_under_jit(operands):
     assert convolutions(lambda x, w: step(x, w, 3), *operands) == (0, 1)
 
 
+def test_arrays_of_records_are_passed_as_they_are(operands):
+    x, _ = operands
+    records = np.zeros(2, [("row", "f4"), ("column", "i4")])
+    assert jaxconv.accelerate(lambda x, which: (x, which))(x, records)[1] is records
+
+
 def test_functions_without_convolutions_are_untouched():
     key = jax.random.key(0)
     f = jaxconv.accelerate(lambda key, x: (jax.random.normal(key, (3,)) + x, jax.random.split(key)))

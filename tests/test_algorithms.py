@@ -217,6 +217,33 @@ def test_with_jit_disabled(algorithm):
         assert not judged(problem, algorithm, conv(problem, algorithm)(lhs, rhs), lhs, rhs)
 
 
+STRICT = [
+    Problem((2, 4, 10, 9), (6, 4, 3, 3), (1, 1), "SAME", dtype="bfloat16"),
+    Problem((2, 4, 10, 9), (8, 1, 3, 3), (2, 1), "SAME", feature_group_count=4, dtype="bfloat16"),
+    Problem((2, 8, 14, 14), (8, 4, 5, 5), (1, 1), "SAME", feature_group_count=2, dtype="bfloat16"),
+    Problem((2, 4, 10, 9), (6, 4, 3, 3), (1, 1), ((1, 2), (2, 2)), (2, 2), dtype="bfloat16"),
+    Problem((2, 4, 20), (6, 4, 3), (2,), "SAME", rhs_dilation=(2,), dtype="bfloat16"),
+]
+
+
+@every_algorithm
+def test_where_types_and_ranks_are_never_made_alike_silently(algorithm):
+    """In few parts and in many."""
+    for problem in STRICT:
+        for bound in (None, 30_000):
+
+            def f(lhs, rhs, problem=problem, bound=bound):
+                convolve = jaxconv.conv_general_dilated
+                out = convolve(lhs, rhs, **problem.arguments, algorithm=algorithm, max_workspace_bytes=bound)
+                return out.astype("float32").sum()
+
+            with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+                try:
+                    jax.jit(jax.grad(f, (0, 1))).lower(*problem.operands())
+                except ValueError as error:
+                    assert "cannot do this convolution" in str(error)
+
+
 @every_algorithm
 def test_large_input_stays_a_loop(algorithm):
     """A hundred thousand positions compile to a program as small as that of a hundred, or as a loop around it."""

@@ -157,3 +157,11 @@ def test_layer_is_a_pytree_made_from_its_key():
 def test_errors(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call(random((2, 3, 6, 6), "float32"), random((3, 3, 3, 4), "float32"))
+
+
+def test_a_layer_is_a_function_like_others():
+    """It can be hashed, as jit and checkpoint want of what they are given."""
+    layer, x = Conv2d.init(jax.random.key(0), 3, 2, 4), random((1, 2, 6, 6), "float32")
+    for f in (jax.jit(layer), jax.checkpoint(layer)):
+        np.testing.assert_allclose(f(x), layer(x), 1e-6)
+    assert layer != Conv2d.init(jax.random.key(0), 3, 2, 4)

@@ -205,6 +205,30 @@ def test_those_of_torch(dilation, padding, stride):
     np.testing.assert_array_equal(jaxconv.fold(patches, (8, 9), (3, 2), **ours), folded)
 
 
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_fold_of_shards(check_vma):
+    mesh = jax.make_mesh((4,), ("a",), axis_types=(jax.sharding.AxisType.Auto,))
+    patches = jnp.arange(4 * 27 * 16.0, dtype="float32").reshape(4, 27, 4, 4)
+
+    def folded(patches):
+        return jaxconv.fold(patches, (4, 4), (3, 3), (1, 1), "SAME")
+
+    over = jax.sharding.PartitionSpec("a")
+    sharded = jax.shard_map(folded, mesh=mesh, in_specs=over, out_specs=over, check_vma=check_vma)
+    np.testing.assert_array_equal(sharded(patches), folded(patches))
+
+
+@pytest.mark.parametrize("spec", [("a",), (None, None, "a"), ("a", None, None, "b")], ids=str)
+def test_fold_of_arrays_whose_types_say_how_they_are_sharded(spec):
+    explicit = jax.sharding.AxisType.Explicit
+    patches = jnp.arange(4 * 27 * 16.0, dtype="float32").reshape(4, 27, 4, 4)
+    expected = jaxconv.fold(patches, (4, 4), (3, 3), (1, 1), "SAME")
+    with jax.set_mesh(jax.make_mesh((2, 2), ("a", "b"), axis_types=(explicit, explicit))):
+        put = jax.device_put(patches, jax.sharding.PartitionSpec(*spec))
+        out = jax.jit(lambda patches: jaxconv.fold(patches, (4, 4), (3, 3), (1, 1), "SAME"))(put)
+    np.testing.assert_array_equal(out, expected)
+
+
 def test_signature_is_that_of_lax():
     for name in ("conv_general_dilated_patches", "conv_general_dilated_local"):
         theirs, ours = (inspect.signature(getattr(of, name)).parameters.values() for of in (lax, jaxconv))

@@ -223,6 +223,7 @@ def test_spatial_axes_by_name_cost_what_the_compiler_would():
     [
         ("y", {}, "spatial_axis_name must have an entry for each of the 2 spatial dimensions, got 'y'"),
         (("y",), {}, "spatial_axis_name must have an entry for each of the 2 spatial dimensions, got \\('y',\\)"),
+        (("y", "y"), {}, "spatial_axis_name must name a mesh axis once, got \\('y', 'y'\\)"),
         (("y", None), {"padding": "VALID"}, "14 results along spatial dimension 0 cannot be shared"),
         (("y", None), {"out_sharding": P()}, "spatial_axis_name is for shards, which have no out_sharding"),
         (("y", None), {"window_strides": (0, 1)}, "window_strides"),
@@ -236,6 +237,20 @@ def test_errors_of_spatial_axes(names, arguments, message):
     sharded = jax.shard_map(on_shard, mesh=mesh(), in_specs=(P(None, "y"), P()), out_specs=P(None, "y"))
     with pytest.raises(ValueError, match=message):
         sharded(random(IMAGE), random(KERNEL))
+
+
+def test_without_a_cpu_in_jax_platforms(monkeypatch):
+    """The compiler shares it out all the same: of JAX_PLATFORMS=cuda, JAX knows no other devices."""
+    devices = jax.devices
+
+    def without_cpu(platform=None):
+        if platform == "cpu":
+            raise RuntimeError("Unknown backend cpu. Available backends are ['cuda']")
+        return devices()
+
+    lhs, rhs = put(random(IMAGE), "x", "y"), put(random(KERNEL))
+    monkeypatch.setattr(jax, "devices", without_cpu)
+    assert collectives(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **SAME), lhs, rhs) == PERMUTES
 
 
 def test_a_spatial_axis_needs_a_mesh():

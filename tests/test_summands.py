@@ -3,6 +3,8 @@
 from math import prod
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxconv import ALGORITHMS
@@ -11,7 +13,7 @@ from jaxconv._algorithms import onednn
 from jaxconv._geometry import Geometry
 from jaxconv._parameters import geometry_of
 from jaxconv._summands import Cut, choose_summands, summed
-from jaxconv.testing import Problem
+from jaxconv.testing import Problem, oracle
 
 # The weight gradient of a 1-D layer: 8 images, 4092 positions.
 GEOMETRY = geometry_of(
@@ -90,3 +92,19 @@ def test_onednn_goes_through_taps_that_stay_in_the_cache():
     """Twice as many rows take twice as long for each."""
     part = choose_summands(GEOMETRY, onednn.workspace_of_parts, MAX_WORKSPACE_BYTES, onednn.BY_ROWS)
     assert part is not None and (part.in_channels, part.kernel) == (8, (372,))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("algorithm, up", [("polyphase", 2), ("kn2row", 2), ("strips", 1)])
+def test_a_sum_in_parts_is_rounded_once(algorithm, up, dtype):
+    """Of magnitudes, by half an eps: a sum of parts that are rounded themselves is off by more."""
+    taps = 9 * up - up + 1
+    problem = Problem((4, 16, 9, 9), (6, 16, taps, taps), (1, 1), ((1, 1), (1, 1)), (up, up), dtype=dtype, seed=1)
+    lhs, rhs = problem.operands()
+    geometry = geometry_of(lhs, rhs, **problem.arguments)
+    exact = oracle(lhs, rhs, **problem.exact_arguments)
+    _, unsupported, _, turns, *_ = ALGORITHMS[algorithm]
+    bounds = {turns(geometry, 2**n): 2**n for n in range(10, 21) if not unsupported(geometry, 2**n)}
+    for bound in [bounds[count] for count in sorted(bounds) if 1 < count < 20]:
+        out = jax.jit(lambda lhs, rhs, bound=bound: ALGORITHMS[algorithm].convolve(lhs, rhs, geometry, bound))(lhs, rhs)
+        assert np.max(np.abs(np.asarray(out, "float64") - exact) / exact) <= 0.51 * float(jnp.finfo(dtype).eps)

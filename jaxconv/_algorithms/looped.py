@@ -112,7 +112,7 @@ def products(window: jax.Array, weights: jax.Array, axes: tuple[Phase, ...], cou
                 add,
                 (
                     of_bits(window[..., c : c + 1], g.dtype).astype(g.accumulator)
-                    * weights[(*tap, c)].astype(g.accumulator)
+                    * jnp.expand_dims(weights[(*tap, c)], range(1 + g.ndim)).astype(g.accumulator)
                     for c in range(g.in_channels)
                 ),
             )

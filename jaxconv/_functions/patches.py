@@ -173,6 +173,12 @@ def _folded(patches: jax.Array, geometry: Geometry) -> jax.Array:
     if geometry.is_empty:  # and what JAX makes of a bool that nothing depends on has no value
         return jnp.zeros(geometry.lhs_layout.shape, geometry.dtype)
     wide = replace(geometry, dtype=geometry.accumulator.name)
-    image = jax.ShapeDtypeStruct(geometry.lhs_layout.shape, wide.dtype)
+    # The image is sharded, and varies over manual axes, as the patches are along the axes that both have.
+    given, numbers = jax.typeof(patches), geometry.dimension_numbers
+    spec: list[Any] = [None] * patches.ndim
+    for here, there in zip(numbers.lhs_spec, numbers.out_spec, strict=True):
+        spec[here] = given.sharding.spec[there] if there != numbers.out_spec[1] else None
+    sharding = given.sharding.update(spec=spec)
+    image = given.update(shape=geometry.lhs_layout.shape, dtype=wide.dtype, weak_type=False, sharding=sharding)
     (total,) = jax.linear_transpose(partial(_unfolded, geometry=wide), image)(patches.astype(wide.dtype))
     return total.astype(geometry.dtype)

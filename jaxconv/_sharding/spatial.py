@@ -42,7 +42,12 @@ def convolve_spatial_shard(
     for axis, name in enumerate(spatial_axis_name):
         if name is not None:
             axes[f"p{axis}"] = name if isinstance(name, tuple) else (name,)
-    sizes = in_mesh_order([name for names in axes.values() for name in names])
+    every = [name for names in axes.values() for name in names]
+    if len(set(every)) < len(every):
+        raise ValueError(
+            f"conv_general_dilated spatial_axis_name must name a mesh axis once, got {spatial_axis_name!r}"
+        )
+    sizes = in_mesh_order(every)
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, arguments["dimension_numbers"])
     shape = list(lhs.shape)
     for factor, names in axes.items():
