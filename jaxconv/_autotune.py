@@ -15,7 +15,7 @@ from ._plan import Plan
 from ._plan_file import Tuned
 from ._select import predictions
 from ._settings import Settings, changed
-from ._trials import candidates, measured
+from ._trials import TimeOverError, candidates, measured
 
 
 def autotune(
@@ -31,15 +31,15 @@ def autotune(
     """Time every algorithm that can do them on each distinct convolution in `f(*args, **kwargs)`, on this device.
 
     `f` itself is traced, not run: random data of the same shapes and types stand in for its own. Give it the whole
-    training step, so that the backward convolutions are in it.
+    training step, so that the backward convolutions are in it. Convolutions that ask for an algorithm by name, which
+    no plan changes, are not measured.
 
     Args:
       f: any function, with lax's convolutions or jaxconv's in it.
       *args, **kwargs: its arguments; `jax.ShapeDtypeStruct`s do for arrays.
       seconds: to spend in all, first on the convolutions that take most of the program's time, as far as that can be
-        predicted. Those that there is no time for are left to the cost model, with a warning; of the last one that is
-        measured, the algorithms that there was time for.
-      accuracy, max_workspace_bytes: as in `policy`, for the candidates; the plan keeps them.
+        predicted. Those that there is no time for, with all algorithms, are left to the cost model, with a warning.
+      accuracy, max_workspace_bytes: as in `policy`, for the candidates; the plan keeps what is not the default.
       progress: whether to show a bar; None shows one on a terminal, if `rich` is installed.
 
     Returns:
@@ -62,7 +62,8 @@ def autotune(
     settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
     found: Counter[Geometry] = Counter()
     for each in convolutions(f, *args, **kwargs):
-        found[each.geometry] += each.times
+        if not (each.request and each.request.algorithm):
+            found[each.geometry] += max(each.times, 1)
     tuning = tune_all(found, settings, seconds, progress)
     if tuning.left:
         warnings.warn(f"autotune: {tuning.left}", stacklevel=2)
@@ -83,8 +84,15 @@ class Tuning(NamedTuple):
     interrupted: bool
 
 
-def tune_all(found: Counter[Geometry], settings: Settings, seconds: float, progress: bool | None) -> Tuning:
-    """`tune` what is found so often, `in_order`, until the seconds are over, under a bar as `autotune` has it."""
+def tune_all(
+    found: Counter[Geometry],
+    settings: Settings,
+    seconds: float,
+    progress: bool | None,
+    keep: Callable[[Plan], Any] = lambda plan: None,
+) -> Tuning:
+    """`tune` what is found so often, `in_order`, until the seconds are over, under a bar as `autotune` has it; `keep`
+    gets a plan of each as soon as it is measured."""
     todo = in_order(found, settings)
     tuned: dict[Geometry, Tuned] = {}
     deadline = time.monotonic() + seconds
@@ -92,35 +100,45 @@ def tune_all(found: Counter[Geometry], settings: Settings, seconds: float, progr
     try:
         with _bar(len(todo), progress) as advance:
             for geometry in todo:
-                if time.monotonic() > deadline:
+                try:
+                    if time.monotonic() > deadline:
+                        raise TimeOverError
+                    tuned[geometry] = tune(geometry, settings, deadline)
+                except TimeOverError:
                     why = f"{seconds:g} seconds are over"
                     break
-                try:
-                    tuned[geometry] = tune(geometry, settings, deadline)
                 except Exception as error:  # whatever it is, what was measured before is kept
                     words = f"{geometry.describe()} is left to the cost model, it cannot be measured"
                     warnings.warn(f"autotune: {words}: {str(error) or type(error).__name__:.500}", stacklevel=3)
+                else:
+                    keep(plan_of({geometry: tuned[geometry]}, settings))
                 advance()
     except KeyboardInterrupt:
         why, interrupted = "interrupted", True
     if why:
         why += f", {len(todo) - len(tuned)} of {len(todo)} convolutions are left to the cost model"
-    plan = Plan(conditions(), tuned, settings.accuracy, settings.bound(platform()))
-    return Tuning(plan, why, interrupted)
+    return Tuning(plan_of(tuned, settings), why, interrupted)
+
+
+def plan_of(tuned: dict[Geometry, Tuned], settings: Settings) -> Plan:
+    """Of this device; it says of the settings what is not the default."""
+    accuracy = settings.accuracy if settings.accuracy != Settings().accuracy else None
+    return Plan(conditions(), tuned, accuracy, settings.max_workspace_bytes)
 
 
 def in_order(found: Counter[Geometry], settings: Settings) -> list[Geometry]:
-    """Those that can be measured: without a prediction first, then what is predicted to take longest in all its
-    occurrences."""
+    """Those that can be measured: without a prediction first, by what they multiply, then what is predicted to take
+    longest in all its occurrences."""
 
-    def share(geometry: Geometry) -> float:
-        return found[geometry] * min(predictions(geometry, settings, platform()).values(), default=math.inf)
+    def share(geometry: Geometry) -> tuple[float, int]:
+        least = min(predictions(geometry, settings, platform()).values(), default=math.inf)
+        return found[geometry] * least, found[geometry] * geometry.macs
 
     return sorted((each for each in found if not each.is_symbolic and not each.is_empty), key=share, reverse=True)
 
 
 def tune(geometry: Geometry, settings: Settings, until: float = math.inf) -> Tuned:
-    """One convolution, by all algorithms that may be taken and are not hopeless, as far as there is time."""
+    """One convolution, by all algorithms that may be taken and are not hopeless. TimeOverError if there is no time."""
     medians, errors = measured(geometry, candidates(geometry, settings), settings, until)
     return Tuned(min(medians, key=medians.__getitem__), medians, errors)
 

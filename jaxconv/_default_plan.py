@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 
 from ._machine import conditions
 from ._plan import Plan
-from ._plan_file import SCHEMA, read
+from ._plan_file import SCHEMA, PlanError, read
 
 
 def default_plan_path() -> Path:
@@ -61,7 +61,12 @@ def merge_into(path: Path, plan: Plan) -> Plan:
     # OSError where no file can be made: there, as in /proc, a lock would be waited for for ever.
     with TemporaryFile(dir=path.parent):
         pass
-    with FileLock(path.with_suffix(".lock")):
-        kept = Plan(*read(path)) | plan if path.exists() else plan
+    with FileLock(path.with_name(f".{path.name}.lock")):  # a name that nobody's own files have
+        try:
+            kept = Plan(*read(path)) | plan if path.exists() else plan
+        except PlanError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         kept.save(path)
     return kept

@@ -3,8 +3,9 @@
 import importlib.metadata
 import os
 import platform as system
+import subprocess
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import jax
 
 CPUINFO = Path("/proc/cpuinfo")
+IDENTITY = ("cpu family", "model", "CPU implementer", "CPU part")  # in it; x86 has the first two, ARM the others
+BRAND = ("sysctl", "-n", "machdep.cpu.brand_string")
 
 
 def cores() -> int:
@@ -24,9 +27,15 @@ def cores() -> int:
 
 @cache
 def processor() -> str:
-    """Its name as the system gives it."""
+    """Its name as the system gives it, and what tells it from others that are called the same."""
     if CPUINFO.exists():
-        return _of_first_core("model name") or system.machine()
+        known = {field: words for field in IDENTITY if (words := _of_first_core(field))}
+        details = ", ".join(f"{field.removeprefix('cpu ').removeprefix('CPU ')} {known[field]}" for field in known)
+        name = _of_first_core("model name") or system.machine()
+        return f"{name} ({details})" if details else name
+    with suppress(OSError, subprocess.SubprocessError):  # where there is a sysctl that knows it, as on a Mac
+        said = subprocess.run(BRAND, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return said or system.machine()
     return system.processor() or system.machine()
 
 
@@ -38,10 +47,11 @@ def processor_flags() -> frozenset[str]:
 
 def _of_first_core(field: str) -> str:
     """What Linux says of it, "" for nothing."""
-    lines = (line.split(":", 1) for line in CPUINFO.read_text().splitlines() if line.startswith(field))
-    return next((words.strip() for _, words in lines), "")
+    lines = (line.partition(":") for line in CPUINFO.read_text().splitlines())
+    return next((words.strip() for name, _, words in lines if name.strip() == field), "")
 
 
+@cache
 def version(package: str) -> str | None:
     """As installed, None if it is not."""
     try:
@@ -70,7 +80,7 @@ def having(dtypes: Iterable[str]) -> AbstractContextManager:
 def conditions() -> dict[str, Any]:
     """Those under which measured times, and so a choice made by them, can be expected again."""
     device = jax.devices()[0]
-    versions = {package: version(package) or "" for package in ("jax", "jaxlib")}
+    versions = {package: version(package) or "" for package in ("jaxconv", "jax", "jaxlib")}
     if device.platform == "cpu":
         return {"platform": "cpu", "device": processor(), "threads": cores(), **versions}
     return {"platform": device.platform, "device": device.device_kind, **versions}

@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -23,12 +23,12 @@ class Plan:
 
     Entering and leaving makes jitted functions trace anew, so that no choice outlives its plan. Inside one plan a
     second one adds its choices and goes first. Each thread has its own. A plan from another device, another version of
-    JAX or another number of threads is refused with a warning, and changes nothing.
+    JAX or jaxconv or another number of threads is refused with a warning, and changes nothing.
 
     Attributes:
       conditions: device, versions and threads it was made with.
       convolutions: geometry -> what was measured and chosen.
-      accuracy, max_workspace_bytes: as `policy` has them, current inside the block; None keeps what is current.
+      accuracy, max_workspace_bytes: what `autotune` was told, current inside the block; None keeps what is current.
 
     >>> import jax, jax.numpy as jnp, jaxconv
     >>> def f(image, kernel):
@@ -54,6 +54,12 @@ class Plan:
     def _all(self) -> Content:
         return Content(self.conditions, dict(self.convolutions), self.accuracy, self.max_workspace_bytes)
 
+    @property
+    def _policy(self) -> dict[str, Any]:
+        """What was said."""
+        said = {"accuracy": self.accuracy, "max_workspace_bytes": self.max_workspace_bytes}
+        return {name: value for name, value in said.items() if value is not None}
+
     @cached_property
     def _text(self) -> str:
         return json.dumps(self.to_json(), sort_keys=True)
@@ -65,8 +71,8 @@ class Plan:
         return hash(self._text)
 
     def __repr__(self) -> str:
-        device = self.conditions.get("device")
-        return f"Plan({len(self.convolutions)} convolutions on {device}, accuracy {self.accuracy!r})"
+        said = "".join(f", {name}={value!r}" for name, value in self._policy.items())
+        return f"Plan({len(self.convolutions)} convolutions on {self.conditions.get('device')}{said})"
 
     def __reduce__(self) -> Any:  # neither what is entered nor a read-only mapping can be copied
         return Plan, self._all
@@ -80,16 +86,11 @@ class Plan:
         """Both plans' convolutions, the right one's choice where they have the same. ValueError unless made alike."""
         if not isinstance(other, Plan):
             return NotImplemented
-        mine, theirs = (
-            {**plan.conditions, "accuracy": plan.accuracy, "max_workspace_bytes": plan.max_workspace_bytes}
-            for plan in (self, other)
-        )
-        said = {name: value for name, value in theirs.items() if value is not None}
-        mine |= {name: said[name] for name, value in mine.items() if value is None and name in said}
-        if apart := difference(mine, {**mine, **said}):
+        mine, theirs = self._policy if self.convolutions else {}, other._policy  # what was said of nothing is not kept
+        both = {**mine, **theirs}
+        if apart := difference({**self.conditions, **both, **mine}, {**other.conditions, **both, **theirs}):
             raise ValueError(f"plans cannot be merged, they were made under different conditions: {apart}")
-        convolutions = {**self.convolutions, **other.convolutions}
-        return Plan(self.conditions, convolutions, mine["accuracy"], mine["max_workspace_bytes"])
+        return Plan(self.conditions, {**self.convolutions, **other.convolutions}, **both)
 
     def __enter__(self) -> "Plan":
         settings = current()
@@ -97,9 +98,8 @@ class Plan:
             warnings.warn(f"this plan is not used, it was made under other conditions: {apart}", stacklevel=2)
         else:
             plan = self
-            if settings.plan is not None:  # around this one
-                convolutions = {**settings.plan.convolutions, **self.convolutions}
-                plan = Plan(self.conditions, convolutions, self.accuracy, self.max_workspace_bytes)
+            if settings.plan is not None:
+                plan = _within(settings.plan, self)
             settings = changed(self.accuracy, self.max_workspace_bytes)._replace(plan=plan)
         context = using(settings)
         context.__enter__()
@@ -134,6 +134,13 @@ class Plan:
         except OtherSchemaError as error:
             warnings.warn(str(error), stacklevel=2)
             return cls(conditions(), {})
+
+
+@lru_cache(64)
+def _within(outer: Plan, inner: Plan) -> Plan:
+    """The inner one with what the outer one has besides; the same object each time that it is entered there."""
+    convolutions = {**outer.convolutions, **inner.convolutions}
+    return Plan(inner.conditions, convolutions, inner.accuracy, inner.max_workspace_bytes)
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> str:

@@ -18,8 +18,10 @@ from ._accuracy import ACCURACIES
 from ._algorithms import ALGORITHMS
 from ._files import write_rows
 from ._geometry import Geometry
+from ._machine import version
 
 SCHEMA = 1
+NEEDED = {"platform", "device", "jaxconv", "jax", "jaxlib"}  # of the conditions
 FIELDS = {"schema", "conditions", "accuracy", "max_workspace_bytes", "convolutions"}
 
 
@@ -28,7 +30,7 @@ class PlanError(ValueError):
 
 
 class OtherSchemaError(PlanError):
-    """A file has a plan of another version of the format in it."""
+    """A file has a plan of another version of the format in it, or of jaxconv that this one cannot read."""
 
 
 class Tuned(NamedTuple):
@@ -76,7 +78,15 @@ def read(path: str | os.PathLike[str]) -> Content:
         schema = content.get("schema") if isinstance(content, dict) else None
         if type(schema) is int and schema != SCHEMA:
             raise OtherSchemaError(f"{path} is not used: its format is version {schema}, this is {SCHEMA}")
-        return from_json(content)
+        made = content.get("conditions") if isinstance(content, dict) else None
+        theirs, ours = made.get("jaxconv") if isinstance(made, dict) else None, version("jaxconv") or ""
+        try:
+            return from_json(content)
+        except ValueError as error:
+            if isinstance(theirs, str) and theirs != ours:  # it may well have other algorithms
+                words = f"{path} is not used: it was made by jaxconv {theirs:.50}, this is {ours}, which says"
+                raise OtherSchemaError(f"{words}: {str(error)[:500]}") from None
+            raise
     except OtherSchemaError:
         raise
     except (ValueError, RecursionError) as error:
@@ -94,6 +104,8 @@ def from_json(content: Any) -> Content:
     made, entries, bound = content["conditions"], content["convolutions"], content["max_workspace_bytes"]
     if not isinstance(made, dict) or not all(isinstance(value, (str, int)) for value in made.values()):
         raise ValueError(f"conditions must be names with words or numbers, got {made!r:.200}")
+    if lacking := NEEDED - set(made):
+        raise ValueError(f"conditions must have {', '.join(sorted(lacking))}, got {made!r:.200}")
     if content["accuracy"] not in [None, *ACCURACIES]:
         raise ValueError(f"accuracy must be one of {', '.join(ACCURACIES)}, got {content['accuracy']!r:.100}")
     if bound is not None and (type(bound) is not int or bound < 0):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import Geometry
+from ._layout import Layout
 
 RESULTS = 200
 
@@ -39,21 +40,32 @@ class Errors(NamedTuple):
     normwise: float
 
 
-def sampled_errors(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> Errors:
-    """Of some results, drawn at random.
+class Sample(NamedTuple):
+    """Some results of a convolution, drawn at random.
 
-    Exact results are sums in float64 (complex128). Of whole numbers, which wrap, both are the largest difference.
+    Attributes:
+      places: where each is, as [N, *S', G, O].
+      exact: sums in float64 (complex128); of whole numbers, in the result's type, in which they wrap.
+      magnitudes: the same sums of magnitudes.
+      most: what no such sum is above, where each channel has its largest magnitude everywhere.
     """
-    g, rng = geometry, np.random.default_rng(seed)
-    left, right, got = (
-        np.asarray(array).reshape(layout.split).transpose(layout.order)
-        for array, layout in ((lhs, g.lhs_layout), (rhs, g.rhs_layout), (out, g.out_layout))
-    )
-    inexact = jnp.issubdtype(got.dtype, jnp.inexact)
-    kind = np.complex128 if jnp.issubdtype(got.dtype, jnp.complexfloating) else np.float64
-    offs, magnitudes = [], []
-    for _ in range(min(RESULTS, got.size)):
-        n, *s, group, o = (int(rng.integers(size)) for size in got.shape)
+
+    places: list[tuple[int, ...]]
+    exact: NDArray
+    magnitudes: NDArray
+    most: float
+
+
+def sampled(lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> Sample:
+    """Of the operands in the caller's layouts."""
+    g, rng, dtype = geometry, np.random.default_rng(seed), jnp.dtype(geometry.out_dtype)
+    left, right = _canonical(lhs, g.lhs_layout), _canonical(rhs, g.rhs_layout)
+    inexact = jnp.issubdtype(dtype, jnp.inexact)
+    kind = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
+    shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
+    places, sums, magnitudes = [], [], []
+    for _ in range(min(RESULTS, prod(shape))):
+        n, *s, group, o = place = tuple(int(rng.integers(size)) for size in shape)
         # Along each axis: the taps that meet an element, and the elements they meet.
         taps, pixels = [], []
         for i, position in enumerate(s):
@@ -64,15 +76,27 @@ def sampled_errors(out: Any, lhs: NDArray, rhs: NDArray, geometry: Geometry, see
         inputs = left[n][(*np.ix_(*pixels), group)] if s else left[n, group]
         weights = right[(*np.ix_(*taps), slice(None), group, o)] if s else right[:, group, o]
         products = inputs.astype(kind) * weights.astype(kind)
-        exact = products.sum() if inexact else products.sum().astype("int64").astype(got.dtype).astype(kind)
-        offs.append(abs(kind(got[(n, *s, group, o)]) - exact))
+        places.append(place)
+        sums.append(products.sum() if inexact else products.sum().astype("int64").astype(dtype).astype(kind))
         magnitudes.append(np.abs(products).sum())
-    off, magnitude = np.array(offs), np.array(magnitudes)
-    if not inexact:
+    most = _largest_sum(left, right) if inexact else 0.0
+    return Sample(places, np.array(sums, kind), np.array(magnitudes, "float64"), most or 1.0)
+
+
+def errors(out: Any, sample: Sample, geometry: Geometry) -> Errors:
+    """Of the results in the sample. Of whole numbers both are the largest difference."""
+    got = _canonical(np.asarray(out), geometry.out_layout)
+    off = np.abs(np.array([got[place] for place in sample.places], got.dtype).astype(sample.exact.dtype) - sample.exact)
+    if not jnp.issubdtype(got.dtype, jnp.inexact):
         return Errors(*[float(off.max(initial=0.0))] * 2)
-    eps, most = float(jnp.finfo(got.dtype).eps), _largest_sum(left, right) or 1.0
-    worst = (off / (eps * np.where(magnitude, magnitude, most))).max(initial=0.0)
-    return Errors(float(worst), float((off / (eps * most)).max(initial=0.0)))
+    eps = float(jnp.finfo(got.dtype).eps)
+    worst = (off / (eps * np.where(sample.magnitudes, sample.magnitudes, sample.most))).max(initial=0.0)
+    return Errors(float(worst), float((off / (eps * sample.most)).max(initial=0.0)))
+
+
+def _canonical(array: Any, layout: Layout) -> NDArray:
+    """In the order of the canonical axes."""
+    return np.asarray(array).reshape(layout.split).transpose(layout.order)
 
 
 def _largest_sum(left: NDArray, right: NDArray) -> float:

@@ -73,9 +73,12 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
             lack += f"; of im2col, {reason}"
         return Choice("im2col", lack)
     if platform == "cuda" and not geometry.is_symbolic and not geometry.is_empty:
-        for name in _cuda.faster(geometry):
-            if not refusal(name, geometry, settings, platform):
+        refused = {name: refusal(name, geometry, settings, platform) for name in _cuda.faster(geometry)}
+        for name, reason in refused.items():
+            if not reason:
                 return Choice(name, "measured to be faster than xla on a GPU")
+        for name, reason in refused.items():
+            return Choice("xla", f"{name} is measured to be faster on a GPU, but {reason}")
     times = predictions(geometry, settings, platform)
     if not times:
         return Choice("xla", "nothing to choose by: not measured")

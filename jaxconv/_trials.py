@@ -18,7 +18,8 @@ from ._geometry import Geometry
 from ._machine import having, platform
 from ._measure import clocked
 from ._parameters import to_params
-from ._sampled import Errors, random_operands, sampled_errors
+from ._sampled import Errors, random_operands, sampled
+from ._sampled import errors as errors_of
 from ._select import predictions, refusal
 from ._settings import Settings
 
@@ -26,8 +27,13 @@ ROUNDS = 3  # over the candidates, which take turns
 ROUND_SECONDS = 0.03  # for each candidate in each round
 MOST_CALLS = 50  # in a round
 HOPELESS = 20.0  # times the fastest prediction: not tried
-SLOW = 4.0  # times the fastest first call: timed no further
+FIRST_CALLS = 3
+SLOW = 4.0  # times the fastest of these: timed no further
 AS_LAX = 4.0  # times the error of lax's own convolution, which may be far from exact on a GPU
+
+
+class TimeOverError(Exception):
+    """There was no time to measure what was to be."""
 
 
 def candidates(geometry: Geometry, settings: Settings) -> list[str]:
@@ -47,34 +53,43 @@ def measured(
     """Algorithm -> median of its seconds, those that are not slow in turns, and -> its error, if that is a number.
 
     What fails on the device, for want of memory mostly, or is further off than it may be, is left out with a warning;
-    the last failure is raised if all do. After `time.monotonic()` has come to `until` no other algorithm is begun with.
+    the last failure is raised if all do. TimeOverError if `time.monotonic()` comes to `until` before all were tried:
+    the best of some may be far from the best.
     """
+    if not names:
+        raise ValueError("there is no algorithm that may be taken")
     with having((geometry.dtype, geometry.out_dtype)):
         lhs, rhs = random_operands(geometry)
-        on_device = jax.device_put((lhs, rhs))
+        on_device, sample = jax.device_put((lhs, rhs)), sampled(lhs, rhs, geometry)
         calls, errors, first, failures = {}, {}, {}, []
-        for number, name in enumerate(names):
-            if first and time.monotonic() > until:
-                late = ", ".join(names[number:])
-                warnings.warn(f"no time was left to measure {late} for {geometry.describe()}", stacklevel=2)
-                break
+        for name in names:
+            if time.monotonic() > until:
+                raise TimeOverError
             arguments = {**to_params(geometry), "algorithm": name, "max_workspace_bytes": settings.bound(platform())}
             try:
                 compiled = jax.jit(partial(conv_general_dilated, **arguments)).lower(*on_device).compile()
                 out = jax.block_until_ready(compiled(*on_device))
-                errors[name] = sampled_errors(out, lhs, rhs, geometry)
+                errors[name] = errors_of(out, sample, geometry)
                 if name != "xla" and not agrees(name, errors[name], errors.get("xla"), geometry):
                     raise ArithmeticError(f"its results are not as near as they should be: {errors.pop(name)}")
+                calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(*on_device))
+                first[name] = least(calls[name])
             except Exception as error:
                 failures.append(error)
                 warnings.warn(f"{name} is not measured for {geometry.describe()}: {str(error):.200}", stacklevel=2)
-                continue
-            calls[name] = lambda compiled=compiled: jax.block_until_ready(compiled(*on_device))
-            first[name] = clocked(calls[name])
         if not first:
             raise failures[-1]
         found = {name: each.componentwise for name, each in errors.items() if math.isfinite(each.componentwise)}
         return in_turns(calls, first, until), found
+
+
+def least(call: Callable[[], Any]) -> float:
+    """Seconds of the fastest of some calls, or of one that takes long: whether to go on is not to hang on other work
+    that the machine does for an instant."""
+    taken = [clocked(call)]
+    while sum(taken) < ROUND_SECONDS and len(taken) < FIRST_CALLS:
+        taken.append(clocked(call))
+    return min(taken)
 
 
 def agrees(name: str, errors: Errors, of_lax: Errors | None, geometry: Geometry) -> bool:

@@ -1,6 +1,7 @@
 """The commands, from what is typed to what is printed, written and returned."""
 
 import inspect
+import errno
 import json
 import os
 import re
@@ -356,19 +357,23 @@ def test_tune_goes_by_what_it_is_told(measured, capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, said, options",
     [
-        (json.dumps(plan_of(TEXT, jax="0.1").to_json()), "made under different conditions: jax '0.1', not"),
-        (json.dumps({**plan_of(TEXT).to_json(), "accuracy": "fast"}), "conditions: accuracy 'fast', not 'default'"),
-        ("{", "has no plan in it"),
+        (json.dumps(plan_of(TEXT, jax="0.1").to_json()), "made under different conditions: jax '0.1', not", []),
+        (
+            json.dumps({**plan_of(TEXT).to_json(), "accuracy": "fast"}),
+            "conditions: accuracy 'fast', not 'strict'",
+            ["--accuracy", "strict"],
+        ),
+        ("{", "has no plan in it", []),
     ],
     ids=["another jax", "another accuracy", "damaged"],
 )
-def test_tune_leaves_other_files_alone(text, said, measured, capsys, tmp_path):
+def test_tune_leaves_other_files_alone(text, said, options, measured, capsys, tmp_path):
     """And says so before it has measured anything."""
     path = tmp_path / "plan.json"
     path.write_text(text)
-    err = refused(capsys, "tune", TEXT, "--out", path)
+    err = refused(capsys, "tune", TEXT, "--out", path, *options)
     assert f"{path} cannot be added to, choose another --out: " in err and said in err
     assert path.read_text() == text and not measured
 
@@ -397,6 +402,52 @@ def test_tune_interrupted(measured, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(_autotune, "tune", tune)
     code, out, err = run(capsys, "tune", TEXT, "--out", path)
     assert (code, err) == (0, "") and "1 measured now, 2 there before, 3 convolutions in all" in out
+
+
+def test_what_an_empty_plan_was_to_be_for_does_not_matter(measured, capsys, tmp_path):
+    path = tmp_path / "plan.json"
+    run(capsys, "tune", TEXT, "--seconds", "0", "--accuracy", "fast", "--out", path)
+    code, _, err = run(capsys, "tune", TEXT, "--accuracy", "strict", "--out", path)
+    assert (code, err) == (0, "") and Plan.load(path).accuracy == "strict"
+
+
+def test_tune_keeps_each_as_soon_as_it_is_measured(measured, monkeypatch, capsys, tmp_path):
+    path, tune, there = tmp_path / "plan.json", _autotune.tune, []
+
+    def counted(geometry, *more):
+        there.append(len(Plan.load(path).convolutions))
+        return tune(geometry, *more)
+
+    monkeypatch.setattr(_autotune, "tune", counted)
+    run(capsys, "tune", TEXT, "--out", path)
+    assert there == [0, 1, 2]
+
+
+def test_tune_says_where_nothing_can_be_kept_any_longer(measured, monkeypatch, capsys, tmp_path):
+    def full(self, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path, tune = tmp_path / "plan.json", _autotune.tune
+
+    def last(geometry, *more):
+        if measured:
+            monkeypatch.setattr(Plan, "save", full)
+        return tune(geometry, *more)
+
+    monkeypatch.setattr(_autotune, "tune", last)
+    err = refused(capsys, "tune", TEXT, "--out", path)
+    assert f"{path} can be added to no longer: [Errno 28] No space left on device; it has what was" in err
+    assert len(Plan.load(path).convolutions) == 1
+
+
+@pytest.mark.parametrize("name", ["poetry.json", "poetry.lock"])
+def test_tune_leaves_files_with_the_names_of_locks_alone(name, measured, capsys, tmp_path):
+    other = tmp_path / "poetry.lock"
+    plan_of(OTHER).save(other)
+    text = other.read_text()
+    assert run(capsys, "tune", TEXT, "--out", tmp_path / name)[0] == 0
+    assert name == other.name or other.read_text() == text
+    assert read(OTHER) in Plan.load(other).convolutions
 
 
 def test_tune_ends_when_its_time_is_over(measured, capsys, tmp_path):

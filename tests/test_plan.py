@@ -164,6 +164,23 @@ def test_a_plan_made_elsewhere_is_refused(name, value):
         _ = plan | plan_of("im2col")
 
 
+def test_what_one_says_of_where_it_was_made_and_the_other_does_not_is_a_difference():
+    somewhere = Plan({"platform": "cpu"}, plan_of("kn2row").convolutions)
+    for one, other in ((plan_of("im2col"), somewhere), (somewhere, plan_of("im2col"))):
+        with pytest.raises(ValueError, match="different conditions: device"):
+            _ = one | other
+
+
+def test_a_plan_that_says_nothing_of_accuracy_and_memory_keeps_what_is_current(tuned):
+    assert (tuned.accuracy, tuned.max_workspace_bytes) == (None, None)
+    with jaxconv.policy(accuracy="strict", max_workspace_bytes=2**20):
+        before = current()
+        with tuned:
+            assert current()._replace(plan=None) == before
+    fast = jaxconv.autotune(conv, LHS, RHS, seconds=60, accuracy="fast", max_workspace_bytes=2**22, progress=False)
+    assert (fast.accuracy, fast.max_workspace_bytes) == ("fast", 2**22)
+
+
 def test_an_algorithm_that_may_not_be_taken_is_not():
     """But the fastest of those measured that may."""
     seconds = {"winograd2": 1e-6, "fft": 2e-6, "kn2row": 3e-6, "im2col": 4e-6}
@@ -231,6 +248,16 @@ def test_another_schema_is_refused_with_a_warning(tmp_path):
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
     with pytest.warns(UserWarning, match="its format is version 2, this is 1"):
         assert not Plan.load(path).convolutions
+
+
+def test_of_another_jaxconv_that_has_other_algorithms(tmp_path):
+    path = tmp_path / "plan.json"
+    plan = plan_of("im2col")
+    replace(plan, conditions={**plan.conditions, "jaxconv": "9.9"}).save(path)
+    path.write_text(text := path.read_text().replace("im2col", "winograd6"))
+    with pytest.warns(UserWarning, match=r"made by jaxconv 9.9, this is \S*, which says: algorithm must be one of"):
+        assert not Plan.load(path).convolutions
+    assert path.read_text() == text
 
 
 @pytest.mark.parametrize(
@@ -349,6 +376,38 @@ def test_it_ends_when_its_time_is_over(monkeypatch):
     monkeypatch.setattr(_autotune, "tune", lambda geometry, *_: Tuned("xla", {"xla": 1.0}, {}))
     with pytest.warns(UserWarning, match="0 seconds are over, 3 of 3 convolutions are left"):
         assert not jaxconv.autotune(step, LHS, RHS, seconds=0, progress=False).convolutions
+
+
+def test_what_asks_for_an_algorithm_is_not_measured():
+    def f(lhs, rhs):
+        return jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME", algorithm="im2col")
+
+    assert not jaxconv.autotune(f, LHS, RHS, progress=False).convolutions
+
+
+def test_arguments_of_any_name():
+    """Of the function that is tuned, or explained."""
+
+    def step(lhs, *, f, args):
+        return conv(lhs, f)
+
+    given = {"f": RHS, "args": None}
+    assert len(jaxconv.explain(step, LHS, **given).rows) == 1
+    with pytest.warns(UserWarning, match="0 seconds are over"):
+        jaxconv.autotune(step, LHS, **given, seconds=0, progress=False)
+
+
+@on_cpu
+def test_what_runs_often_comes_first(monkeypatch):
+    def program(one, four, rhs):
+        often = jax.lax.scan(lambda total, _: (total + conv(one, rhs).sum(), None), 0.0, length=1000)[0]
+        return often + conv(four, rhs).sum()
+
+    order = []
+    monkeypatch.setattr(_autotune, "tune", lambda geometry, *_: order.append(geometry.batch))
+    operands = [jax.ShapeDtypeStruct((images, 3, 32, 32), "float32") for images in (1, 4)]
+    jaxconv.autotune(program, *operands, jax.ShapeDtypeStruct((16, 3, 3, 3), "float32"), progress=False)
+    assert order == [1, 4]
 
 
 @on_cpu

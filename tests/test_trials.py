@@ -1,7 +1,8 @@
 """Timing the algorithms of one convolution: what is left out, for what reason, and what is said of the others."""
 
 import math
-import time
+from collections import Counter
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from marks import on_cpu, where_lax_has_all
 import jaxconv
 from jaxconv import _cost, _trials
 from jaxconv._parameters import geometry_of
-from jaxconv._sampled import random_operands, sampled_errors
+from jaxconv._sampled import errors, random_operands, sampled
 from jaxconv._settings import Settings
 from jaxconv.testing import problems
 
@@ -31,11 +32,11 @@ def exchanged(monkeypatch, name, convolve):
 def test_a_wrong_result_is_seen_in_the_sample(problem):
     geometry = geometry_of(*problem.operands(), **problem.arguments)
     lhs, rhs = random_operands(geometry)
-    out = np.asarray(problem.lax(lhs, rhs))
-    assert max(sampled_errors(out, lhs, rhs, geometry)) < 20
+    out, sample = np.asarray(problem.lax(lhs, rhs)), sampled(lhs, rhs, geometry)
+    assert max(errors(out, sample, geometry)) < 20
     if out.size and geometry.macs and out.any():
         wrong = ~out if out.dtype == bool else -out
-        assert sampled_errors(wrong, lhs, rhs, geometry).componentwise > 0.5
+        assert errors(wrong, sample, geometry).componentwise > 0.5
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int4", "uint8", "int32"])
@@ -46,9 +47,10 @@ def test_whole_numbers_are_right_or_wrong(dtype):
     lhs, rhs = random_operands(geometry)
     with where_lax_has_all():
         out = jax.lax.conv_general_dilated(jnp.asarray(lhs), jnp.asarray(rhs), (1, 1), "SAME")
-    assert sampled_errors(out, lhs, rhs, geometry) == (0, 0)
-    wrong = sampled_errors(jnp.zeros_like(out), lhs, rhs, geometry)
-    assert not _trials.agrees("im2col", wrong, sampled_errors(out, lhs, rhs, geometry), geometry)
+    sample = sampled(lhs, rhs, geometry)
+    assert errors(out, sample, geometry) == (0, 0)
+    wrong = errors(jnp.zeros_like(out), sample, geometry)
+    assert not _trials.agrees("im2col", wrong, errors(out, sample, geometry), geometry)
 
 
 @pytest.mark.parametrize("value", [0.0, jnp.nan, jnp.inf])
@@ -74,10 +76,32 @@ def test_what_fails_on_the_device_is_left_out(monkeypatch):
         _trials.measured(GEOMETRY, ["im2col"], Settings())
 
 
-def test_when_time_is_over_no_other_is_begun_with():
-    with pytest.warns(UserWarning, match="no time was left to measure im2col, kn2row for 2x8x8 3->4 3x3"):
-        seconds, _ = _trials.measured(GEOMETRY, NAMES, Settings(), time.monotonic())
-    assert [*seconds] == ["xla"]
+def test_the_best_of_some_is_no_choice(monkeypatch):
+    """Where time is over before all were tried."""
+    clock, begun = iter(range(10)), []
+    monkeypatch.setattr(_trials, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    exchanged(monkeypatch, "im2col", lambda lhs, rhs, g, bound: begun.append("im2col"))
+    with pytest.raises(_trials.TimeOverError), pytest.warns(UserWarning, match="im2col is not measured"):
+        _trials.measured(GEOMETRY, NAMES, Settings(), 1)
+    assert begun == ["im2col"]
+
+
+def test_where_nothing_may_be_taken():
+    with pytest.raises(ValueError, match="no algorithm that may be taken"):
+        _trials.measured(GEOMETRY, [], Settings())
+
+
+def test_one_slow_call_leaves_nobody_out(monkeypatch):
+    """The first of all but one takes long, as where other work gets in between."""
+    calls: Counter[int] = Counter()
+
+    def clocked(call):
+        calls[id(call)] += 1
+        return 1e-3 if calls[id(call)] == 1 < len(calls) else 1e-5
+
+    monkeypatch.setattr(_trials, "clocked", clocked)
+    _trials.measured(GEOMETRY, NAMES, Settings())
+    assert len(calls) == 3 and min(calls.values()) > _trials.FIRST_CALLS
 
 
 def test_far_from_what_is_not_padding_there_are_errors_too():

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from .._autotune import tune_all
+from .._autotune import plan_of, tune_all
 from .._bench.sheets import milliseconds
 from .._collect import convolutions
 from .._default_plan import default_plan_path, merge_into
 from .._geometry import Geometry
-from .._machine import conditions, having, platform
+from .._machine import having
 from .._plan import Plan
 from .._plan_file import Tuned
 from .._settings import changed
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     asked = problems(options)
     path = default_plan_path() if options.default else options.out
     settings = changed(options.accuracy, options.max_workspace_bytes)._replace(plan=None)
-    nothing = Plan(conditions(), {}, settings.accuracy, settings.bound(platform()))
+    nothing = plan_of({}, settings)
     try:
         kept = merge_into(path, nothing)  # before minutes of measuring: it can be written, and holds here
     except (ValueError, OSError) as error:
@@ -51,8 +51,11 @@ def run(options: argparse.Namespace) -> int:
     with having(types(asked)):
         named = _by_geometry(asked)
         todo = {each: named[each].occurs for each in named if options.again or each not in kept.convolutions}
-        tuning = tune_all(Counter(todo), settings, options.seconds, None)
-    plan = merge_into(path, tuning.plan)
+        try:
+            tuning = tune_all(Counter(todo), settings, options.seconds, None, keep=lambda plan: merge_into(path, plan))
+        except OSError as error:
+            raise UsageError(f"{path} can be added to no longer: {error}; it has what was measured before") from None
+    plan = Plan.load(path)
     if tuning.left:
         print(f"jaxconv tune: {tuning.left}; the same command goes on from there", file=sys.stderr)
     rows = [(problem, each, plan.convolutions[each]) for each, problem in named.items() if each in plan.convolutions]
