@@ -8,7 +8,9 @@ with eps the spacing of the result's type at 1 and conv the same convolution of 
 bound on the norm: small results next to large ones must be right too.
 
 For a direct sum of n products the worst case is c = n / 2, but rounding errors have no preferred sign, and c grows like
-sqrt(n) (Higham, Mary: A New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 41, 2019). So
+sqrt(n) (Higham, Mary: A New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 41, 2019). They
+have one where the same product is added over and over: of data that are the same everywhere nothing less than the worst
+case holds, for lax's own sums either. Of others,
 
     c = factor * (1 + sqrt(n))
 
@@ -32,7 +34,8 @@ conv(|lhs|, |rhs|) would not do: a single output may be small by chance when not
 F(2, 3) mixes nothing outside the window of an output, and does stay within the componentwise bound, with factor 1,
 where sums over 8 channels or more even out random data: at 1 channel one in a hundred images of a single pixel is over
 8 times that, and neighbours of very different size are at any number of channels. F(4, 3) is not even there.
-`benchmarks/accuracy.py` measures both for every algorithm; the factors here leave a margin of about 2.
+`benchmarks/accuracy.py` measures both for every algorithm; the factors here leave a margin of about 2, of a fifth for
+data that hurt most. Nothing is promised of results that are too small for their type.
 """
 
 from math import sqrt
@@ -54,8 +57,8 @@ ERROR_FACTOR: dict[str, float] = {
     "strips": 1.0,
     "karatsuba": 4.0,
     "winograd2": 1.5,
-    "winograd4": 10.0,
-    "fft": 2.0,
+    "winograd4": 25.0,
+    "fft": 3.0,
     "onednn": 1.0,
     "xla": 1.0,
 }

@@ -17,7 +17,7 @@ arXiv 1609.05158.)
 """
 
 from collections.abc import Callable, Sequence
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import jax
@@ -26,6 +26,8 @@ import numpy as np
 from jax import lax
 
 from ._geometry import Geometry, ceil_div
+
+MAX_PHASES = 256  # written out; of four times as many programs take most of a minute to compile
 
 
 class Phase(NamedTuple):
@@ -71,6 +73,12 @@ def axis_phases(geometry: Geometry) -> list[list[Phase]]:
     g = geometry
     columns = zip(g.kernel, g.strides, g.rhs_dilation, g.padding, g.lhs_dilation, strict=True)
     return [phases(taps, stride, spread, low, grow) for taps, stride, spread, (low, _), grow in columns]
+
+
+def too_many(geometry: Geometry) -> str:
+    """Why the phases are not to be written out one by one, or ""."""
+    count = prod(map(len, axis_phases(geometry)))
+    return f"it would write out {count} phases, more than {MAX_PHASES}" * (count > MAX_PHASES)
 
 
 def phase_outputs(axes: Sequence[Sequence[Phase]], counts: Sequence[int]) -> list[int]:

@@ -56,7 +56,7 @@ class Plan:
 
     @property
     def _policy(self) -> dict[str, Any]:
-        """What was said."""
+        """What of accuracy and memory was said."""
         said = {"accuracy": self.accuracy, "max_workspace_bytes": self.max_workspace_bytes}
         return {name: value for name, value in said.items() if value is not None}
 

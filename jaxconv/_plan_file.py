@@ -2,7 +2,7 @@
 
 They are JSON, which is read as data and checked field by field:
 
-    {"schema": 1, "conditions": {...}, "accuracy": "default", "max_workspace_bytes": 16777216, "convolutions": [
+    {"schema": 1, "conditions": {...}, "accuracy": null, "max_workspace_bytes": null, "convolutions": [
       {"geometry": {...}, "algorithm": "winograd2", "seconds": {"xla": 0.0131, ...}, "errors": {"xla": 0.2, ...}}, ...]}
 """
 

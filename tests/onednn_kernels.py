@@ -39,10 +39,13 @@ def draw(rng: random.Random) -> dict | None:
     counts = [up_to(MOST_POSITIONS[rank]) for _ in range(rank)]
     strides = [rng.choice((1, 1, 1, 2, 3, 5)) for _ in range(rank)]
     spread = [1 if is_depthwise and rng.random() < 0.9 else rng.choice((1, 1, 1, 2, 4)) for _ in range(rank)]
-    spatial, padding = [], []
+    spatial, padding, is_wide = [], [], rng.random() < 0.2
     for taps, count, stride, gap in zip(kernel, counts, strides, spread, strict=True):
         extent = (count - 1) * stride + dilated(taps, gap)
-        low, high = (rng.randint(0, min(extent // 3, taps)) if rng.random() < 0.5 else 0 for _ in range(2))
+        low, high = (
+            rng.randint(0, extent // 3 if is_wide else min(extent // 3, taps)) if rng.random() < 0.5 else 0
+            for _ in range(2)
+        )
         spatial.append(extent - low - high)
         padding.append((low, high))
     images = rng.choice((1, 1, 2, 3))

@@ -16,6 +16,7 @@ from small_problems import LIMITS, TYPES, example, refusal
 import jaxconv
 from jaxconv import ALGORITHMS
 from jaxconv._accuracy import ERROR_FACTOR, NORMWISE
+from jaxconv._parameters import geometry_of
 from jaxconv.testing import DTYPES, Problem, disagreement, problems
 
 every_algorithm = pytest.mark.parametrize(
@@ -215,6 +216,81 @@ def test_with_jit_disabled(algorithm):
     lhs, rhs = problem.operands()
     with jax.disable_jit():
         assert not judged(problem, algorithm, conv(problem, algorithm)(lhs, rhs), lhs, rhs)
+
+
+# Of their parts, XLA's compiler would abort the process: one row of the first, one dense pack of the second.
+ABORTING = {
+    "slabs": Problem(
+        (1, 100, 3, 3, 4), (1, 2, 5, 4, 2), (1, 1, 1), ((0, 0), (0, 0), (4, 4)), (1, 2, 1),
+        dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+    ),
+    "packing": Problem(
+        (1, 3, 3, 4), (5, 2, 2, 4), (1, 1), ((4, 4), (0, 0)), (1, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", ABORTING)
+def test_parts_that_the_compiler_cannot_do(algorithm):
+    problem = ABORTING[algorithm]
+    program = jax.jit(conv(problem, algorithm)).lower(*problem.operands()).as_text()
+    assert "stablehlo.convolution" not in program  # or the next line would end the process
+    agrees(problem, algorithm, "jit")
+
+
+@every_algorithm
+@pytest.mark.parametrize("dtype", ["float4_e2m1fn", "float8_e8m0fnu"])
+def test_types_that_only_xla_convolves(algorithm, dtype):
+    lhs, rhs = jnp.ones((1, 2, 6), dtype), jnp.ones((3, 2, 3), dtype)
+    expected = lax.conv_general_dilated(lhs, rhs, (1,), "SAME").astype("float32")
+    if algorithm != "xla":
+        with pytest.raises(ValueError, match="cannot do this convolution: .*" + dtype):
+            jaxconv.conv_general_dilated(lhs, rhs, (1,), "SAME", algorithm=algorithm)
+    out = jaxconv.conv_general_dilated(lhs, rhs, (1,), "SAME", algorithm="xla" if algorithm == "xla" else None)
+    np.testing.assert_array_equal(out.astype("float32"), expected)
+
+
+@pytest.mark.parametrize("algorithm", ["kn2row", "im2col", "depthwise"])
+def test_many_axes(algorithm):
+    problem = Problem((1, 1, *(2,) * 7), (1, 1, *(2,) * 7), (1,) * 7, "VALID")
+    if algorithm != "kn2row":
+        agrees(problem, algorithm, "jit")
+    else:
+        with pytest.raises(ValueError, match="letters for 6 spatial axes, and there are 7"):
+            conv(problem, algorithm)(*problem.operands())
+
+
+@pytest.mark.parametrize("algorithm, groups", [("polyphase", 1), ("col2im", 1), ("depthwise", 2)])
+def test_no_more_phases_are_written_out_than_compile_in_seconds(algorithm, groups):
+    """As 32 times 32 of an upsampling layer, which took most of a minute."""
+    kernel = (2, 2 // groups, *((16, 16) if algorithm == "col2im" else (64, 64)))
+    lhs, rhs = jax.ShapeDtypeStruct((1, 2, 8, 8), "float32"), jax.ShapeDtypeStruct(kernel, "float32")
+    for up in (16, 32):
+        geometry = geometry_of(lhs, rhs, (1, 1), ((up,) * 2,) * 2, (up, up), feature_group_count=groups)
+        refused = ALGORITHMS[algorithm].unsupported(geometry)
+        assert bool(refused) == (up == 32) and (algorithm == "col2im" or not refused or "1024 phases" in refused), (
+            refused
+        )
+
+
+def test_magnitudes_that_underflow():
+    problem = Problem((1, 1, 4), (1, 1, 1), (1,), "VALID", dtype="float16")
+    lhs, rhs = jnp.full((1, 1, 4), 1e-3, "float16"), jnp.full((1, 1, 1), 1.1e-3, "float16")
+    assert not problem.violation(problem.lax(lhs, rhs), lhs, rhs)
+    assert problem.violation(2 * problem.lax(lhs, rhs), lhs, rhs)
+
+
+def test_winograd4_and_fft_where_their_sums_cancel_most():
+    """Of signs times numbers near one."""
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1, 40, 40, 40), (1, 1, 250, 250)):
+        taps = (1, 1, *(3,) * (len(shape) - 2))
+        problem = Problem(shape, taps, (1,) * (len(shape) - 2), "SAME", dtype="float32")
+        lhs = jnp.asarray(rng.uniform(0.9, 1, shape) * rng.choice((-1, 1), shape), "float32")
+        rhs = jnp.asarray(rng.uniform(0.9, 1.1, taps), "float32")
+        for algorithm in ("winograd4", "fft"):
+            assert not judged(problem, algorithm, jax.jit(conv(problem, algorithm))(lhs, rhs), lhs, rhs)
 
 
 STRICT = [

@@ -1,7 +1,7 @@
 """The commands, from what is typed to what is printed, written and returned."""
 
-import inspect
 import errno
+import inspect
 import json
 import os
 import re

@@ -7,7 +7,7 @@ import pytest
 
 from jaxconv import _machine
 
-EPYC = "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2\n"
+EPYC = "processor\t: 0\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2\n"
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: {}\n"
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import jaxconv
+from jaxconv._accuracy import ERROR_FACTOR, NORMWISE
 from website import algorithms, docstrings, figures, markers, navigation, reference
 
 ROOT = Path(__file__).parent.parent
@@ -199,22 +200,34 @@ def test_after_how_many_steps_compiling_pays(measured):
 
 def test_errors_stand_in_the_column_of_their_algorithm(measured):
     rows = [
-        {"layer": "a", "dtype": dtype, "algorithm": name, "componentwise": error, "normwise": error / 2}
+        {
+            "layer": "a",
+            "dtype": dtype,
+            "algorithm": name,
+            "componentwise": error,
+            "normwise": error / 2,
+            "promised": True,
+        }
         for dtype, name, error in [("float32", "fft", 4.0), ("float32", "xla", 0.5), ("float64", "fft", 9.0)]
     ]
     stated = {"xla": {"factor": 1.0, "normwise": False}, "fft": {"factor": 2.0, "normwise": True}}
     stated["strips"] = {"factor": 1.0, "normwise": False}  # in no row
+    rows.append({**rows[0], "layer": "constant", "componentwise": 77.0, "promised": False})
     measured("accuracy.json", rows, stated=stated)
     text = figures.accuracy()
     assert "| layer | xla | fft |" in text and "| a | 0.5 | 4 |" in text and "| a | 0.25 | 2 |" in text
     assert "| stated | 1 |  |" in text and "| stated |  | 2 |" in text and "9" not in text
     assert "None of these layers is for `strips`" in text
+    assert text.count("| constant |  | 77 |") == 1
 
 
 def test_the_committed_errors_are_of_all_algorithms_and_within_the_bounds():
     content = json.loads((ROOT / "benchmarks" / "accuracy.json").read_text())
     assert set(content["stated"]) == set(jaxconv.ALGORITHMS)
-    for row in content["rows"]:
+    assert content["stated"] == {
+        name: {"factor": factor, "normwise": name in NORMWISE} for name, factor in ERROR_FACTOR.items()
+    }
+    for row in filter(lambda row: row["promised"], content["rows"]):
         promise = content["stated"][row["algorithm"]]
         assert row["normwise" if promise["normwise"] else "componentwise"] <= promise["factor"]
 

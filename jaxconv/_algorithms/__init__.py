@@ -1,5 +1,8 @@
 """The table of algorithms. The chooser, the tests, the demo and the error messages all read this one."""
 
+import jax.numpy as jnp
+import numpy as np
+
 from .._algorithm import Algorithm
 from .._geometry import Geometry
 from . import (
@@ -19,33 +22,40 @@ from . import (
     xla,
 )
 
+WITHOUT_ZERO = {"float8_e8m0fnu"}
 
-def of_constant_shapes(algorithm: Algorithm) -> Algorithm:
-    """The same, refusing symbolic sizes. Where there is nothing to add up no algorithm is asked."""
+
+def of_usual(algorithm: Algorithm) -> Algorithm:
+    """The same, refusing symbolic sizes and types that only XLA knows to convolve. Where there is nothing to add up no
+    algorithm is asked."""
 
     def unsupported(geometry: Geometry, *bound: int) -> str:
         if geometry.is_symbolic:
             return "it needs constant shapes, and these are symbolic"
+        if geometry.dtype in WITHOUT_ZERO:
+            return f"it pads with zeros, and {geometry.dtype} has none"
+        if jnp.issubdtype(geometry.dtype, np.floating) and jnp.finfo(geometry.dtype).bits < 8:
+            return f"XLA has no products of {geometry.dtype}, of less than a byte"
         return algorithm.unsupported(geometry, *bound) if not geometry.is_empty else ""
 
     return algorithm._replace(unsupported=unsupported)
 
 
 ALGORITHMS: dict[str, Algorithm] = {
-    "naive": of_constant_shapes(naive.ALGORITHM),
-    "im2col": of_constant_shapes(im2col.ALGORITHM),
-    "kn2row": of_constant_shapes(kn2row.ALGORITHM),
-    "col2im": of_constant_shapes(col2im.ALGORITHM),
-    "depthwise": of_constant_shapes(depthwise.ALGORITHM),
-    "polyphase": of_constant_shapes(polyphase.ALGORITHM),
-    "packing": of_constant_shapes(packing.ALGORITHM),
-    "slabs": of_constant_shapes(slabs.ALGORITHM),
-    "strips": of_constant_shapes(strips.ALGORITHM),
-    "karatsuba": of_constant_shapes(karatsuba.ALGORITHM),
-    "winograd2": of_constant_shapes(winograd.F2),
-    "winograd4": of_constant_shapes(winograd.F4),
-    "fft": of_constant_shapes(fft.ALGORITHM),
-    "onednn": of_constant_shapes(onednn.ALGORITHM),
+    "naive": of_usual(naive.ALGORITHM),
+    "im2col": of_usual(im2col.ALGORITHM),
+    "kn2row": of_usual(kn2row.ALGORITHM),
+    "col2im": of_usual(col2im.ALGORITHM),
+    "depthwise": of_usual(depthwise.ALGORITHM),
+    "polyphase": of_usual(polyphase.ALGORITHM),
+    "packing": of_usual(packing.ALGORITHM),
+    "slabs": of_usual(slabs.ALGORITHM),
+    "strips": of_usual(strips.ALGORITHM),
+    "karatsuba": of_usual(karatsuba.ALGORITHM),
+    "winograd2": of_usual(winograd.F2),
+    "winograd4": of_usual(winograd.F4),
+    "fft": of_usual(fft.ALGORITHM),
+    "onednn": of_usual(onednn.ALGORITHM),
     "xla": xla.ALGORITHM,
 }
 """Name -> algorithm, for what is passed as `algorithm=`: `list(jaxconv.ALGORITHMS)` are the names."""

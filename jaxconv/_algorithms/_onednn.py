@@ -19,7 +19,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from .._geometry import Geometry
+from .._geometry import Geometry, dilated
 from .._layout import channels_last
 from .._machine import processor_flags, version
 from .._parameters import geometry_of
@@ -67,6 +67,9 @@ def lacks_kernel(geometry: Geometry) -> str:
     strided, spread = max(g.strides) > 1, max(dilation(g)) > 1
     if g.groups > 1 and g.dtype != "float32":
         return f"its convolutions of {g.dtype} are of one group"
+    sides = zip(g.padding, g.kernel, g.rhs_dilation, strict=True)
+    if g.dtype == "bfloat16" and any(max(pair) >= dilated(taps, gap) for pair, taps, gap in sides):
+        return f"of bfloat16 it takes no results of padding alone, and padding is {g.padding}"
     if is_depthwise(g) and spread:
         return f"its depthwise convolutions are not dilated, and this is by {g.rhs_dilation}"
     if g.in_channels == 1 and strided and spread:

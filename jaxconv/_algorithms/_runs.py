@@ -11,7 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from .._geometry import Geometry
-from .._phases import Phase, axis_phases, meets_input, phase_outputs
+from .._phases import Phase, axis_phases, meets_input, phase_outputs, too_many
 
 MAX_TERMS = 800  # products written out, over all runs: about a second of compiling
 MAX_RUNS = 8  # along an axis: a concatenation of more is written part by part first, and then copied
@@ -87,6 +87,8 @@ def padded_axes(geometry: Geometry) -> int:
 
 @lru_cache(4096)
 def _padded_axes(g: Geometry) -> int:
+    if too_many(g):
+        return -1
     every = axis_phases(g)
     each = phase_outputs(every, g.out_spatial)
     met = [

@@ -13,6 +13,7 @@ import jax
 
 from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm
 from .._geometry import Geometry
+from .._phases import too_many
 from . import dual, looped, written_out
 
 MAX_PRODUCTS = 64  # of an input with an output channel of a group, for each tap
@@ -56,6 +57,8 @@ def unsupported(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYT
     products = (g.batch if few_outputs(g) else g.in_channels) * g.out_channels
     if products > MAX_PRODUCTS:
         return f"groups with {products} products of channels are for products of matrices"
+    if not few_outputs(g) and (reason := too_many(g)):
+        return reason
     if way(g, max_workspace_bytes):
         return ""
     return "; ".join(way.unsupported(g, max_workspace_bytes) for way in ways(g))

@@ -24,6 +24,7 @@ from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
 from .._summands import added_up
 
+LETTERS = "xyzuvw"  # of spatial axes, in sums of products
 MAX_PRODUCTS = 32  # written out one after the other
 SMALL = 128 * 256  # results of a product; with fewer, more of them are summed apart, so that all threads have some
 
@@ -94,7 +95,7 @@ def by_position(lhs: jax.Array, rhs: jax.Array, geometry: Geometry) -> jax.Array
     g = geometry
     source, origin = padded(lhs, g)
     source = jnp.moveaxis(jnp.moveaxis(source, 0, -1), -2, 0)  # [C, *S, G, N]
-    space = "xyzuvw"[: g.ndim]
+    space = LETTERS[: g.ndim]
     # Sums over very many terms for few results are split by c (the images of a weight gradient).
     apart = "c" if g.batch * g.out_channels < SMALL else ""
     # c comes first in both: with c elsewhere in one of them, XLA:CPU (0.10.2) compiles products of bfloat16 apart for
@@ -137,6 +138,8 @@ def by_position_workspace(geometry: Geometry) -> int:
 
 def refuses(geometry: Geometry) -> str:
     """Why not, or ""."""
+    if geometry.few_positions and geometry.ndim > len(LETTERS):
+        return f"it has letters for {len(LETTERS)} spatial axes, and there are {geometry.ndim}"
     products = min(prod(geometry.kernel), prod(geometry.out_spatial))
     return f"it would write out {products} products of matrices, more than {MAX_PRODUCTS}" * (products > MAX_PRODUCTS)
 

@@ -15,7 +15,7 @@ from jax import lax
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry
 from .._layout import of_bits, to_slice
-from .._phases import Phase, axis_phases, interleave, phase_outputs
+from .._phases import Phase, axis_phases, interleave, phase_outputs, too_many
 from .._tiling import for_each
 
 MAX_TERMS = 64  # products in the body; with more than about a hundred LLVM spills registers, and times double
@@ -134,7 +134,7 @@ def refuses(geometry: Geometry) -> str:
         return "there are no taps to loop over"
     if geometry.in_channels > MAX_TERMS:
         return f"groups of {geometry.in_channels} input channels are too wide to be written out"
-    return ""
+    return too_many(geometry)
 
 
 KERNEL = Kernel(compute, workspace)

@@ -7,6 +7,7 @@ in the weight gradient of a transposed convolution, few outputs; otherwise the c
 """
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from math import prod
 
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 from .._algorithm import either
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
-from .._phases import Phase, axis_phases, interleave, phase_outputs
+from .._phases import Phase, axis_phases, interleave, phase_outputs, too_many
 from .._summands import added_up
 from . import _onednn, kn2row
 from ._onednn_call import bytes_of_pairs
@@ -24,6 +25,7 @@ from ._onednn_call import bytes_of_pairs
 MAX_POSITIONS = 4  # of each phase, for products of matrices
 
 
+@lru_cache(1024)
 def counts(geometry: Geometry) -> list[int]:
     """Outputs of the longest phase along each axis."""
     return phase_outputs(axis_phases(geometry), geometry.out_spatial)
@@ -93,7 +95,7 @@ def refuses(geometry: Geometry) -> str:
         return "lhs_dilation is 1 along all axes, so there is but one phase"
     if geometry.groups > 1:
         return f"its phases would be grouped convolutions ({geometry.groups} groups), which the compiler does badly"
-    return ""
+    return too_many(geometry)
 
 
 ALGORITHM = either(

@@ -13,6 +13,7 @@ from .._algorithm import MAX_WORKSPACE_BYTES, Algorithm, once
 from .._geometry import Geometry, dilated
 from .._layout import channels_last
 from .._parameters import to_params
+from . import im2col
 
 
 def convolve(
@@ -20,8 +21,11 @@ def convolve(
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: whatever XLA takes.
 
-    The primitive binds lax's own instead where it can; this is for the algorithms that end in easier convolutions.
+    The primitive binds lax's own instead where it can; this is for the algorithms that end in easier convolutions. Of
+    these XLA may lack one that it has what it is made of, and only a part of that may be it.
     """
+    if unsupported(geometry):
+        return im2col.convolve(lhs, rhs, geometry, max_workspace_bytes)
     if jnp.issubdtype(geometry.dtype, jnp.complexfloating):  # lax would round sums on the way to a wider result
         lhs, rhs = lhs.astype(geometry.out_dtype), rhs.astype(geometry.out_dtype)
     return in_canonical_order(cropping(lax.conv_general_dilated), to_params(geometry))(lhs, rhs)

@@ -101,8 +101,9 @@ class Problem:
         """Why `out` is not the convolution of `lhs` and `rhs`, or "" when it is.
 
         Shape and dtype must be those of lax, integers exact, and other values within `error_bound(..., factor)` times
-        the convolution of the magnitudes, entry by entry; `normwise`, times the largest entry of the convolution of the
-        magnitudes that are largest over all positions, and all taps.
+        the convolution of the magnitudes, entry by entry; `normwise`, times the largest entry, in the same image and
+        channel, of the convolution of the magnitudes that are largest over all positions, and all taps. Results may be
+        off by the smallest number of their type as well, which those are that underflow.
         """
         expected = jax.eval_shape(self.lax, lhs, rhs)
         if report := mistyped(out, expected):
@@ -112,14 +113,15 @@ class Problem:
         if not jnp.issubdtype(got.dtype, np.inexact):
             return first_wrong(np.asarray(got), in_dtype(exact, got.dtype), np.zeros(exact.shape, int))
         left, right = np.abs(wide(lhs)), np.abs(wide(rhs))
+        axes = self.spatial_axes
         if normwise:
-            axes = self.spatial_axes
             left, right = largest(left, axes[0]), largest(right, axes[1])
         magnitude = oracle(left, right, **self.exact_arguments).astype(np.float64)
         if normwise:
-            magnitude = np.full_like(magnitude, magnitude.max(initial=0))
+            magnitude = largest(magnitude, axes[2])
         exact = exact.astype(np.complex128 if exact.dtype == np.complex128 else np.float64)
-        return first_wrong(wide(got), exact, error_bound(got.dtype, self.terms, factor) * magnitude)
+        smallest = float(jnp.finfo(got.dtype).smallest_subnormal)
+        return first_wrong(wide(got), exact, error_bound(got.dtype, self.terms, factor) * magnitude + smallest)
 
 
 def is_enabled(dtype: Any) -> bool:
