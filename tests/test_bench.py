@@ -11,8 +11,10 @@ import pytest
 
 from jaxconv._algorithms import ALGORITHMS
 from jaxconv._bench import by_jax, process, suites
+from jaxconv._bench.figures import failures
 from jaxconv._bench.job import DIRECTIONS, OPERANDS, CannotError, Job, operands, sum_of_squares
 from jaxconv._bench.layer import LAYOUTS, Layer
+from jaxconv._bench.results import Results, checked, load
 from jaxconv._bench.run import AGREEMENT, Settings, mark_wrong, measure, speed
 from jaxconv._bench.suites import SUITES, suite
 from jaxconv._bench.worker import take_times
@@ -198,3 +200,29 @@ def test_a_different_result_is_marked():
     entries: Any = {"lax": {"checksums": [1.0]}, "torch": {"checksums": [1.0, 1.1]}, "im2col": {"checksums": [1.00001]}}
     mark_wrong(entries, AGREEMENT["float32"])
     assert [name for name, entry in entries.items() if entry.get("wrong")] == ["torch"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_wrong_and_can_be_written_down(value, tmp_path):
+    """Whoever computed it, the first that the others are compared with among them."""
+
+    class Worker:
+        process = None
+
+        def __init__(self, checksum):
+            self.checksum = checksum
+
+        def ask(self, limit, /, **message):
+            if message["do"] == "prepare":
+                return {"compile": 1.0, "workspace": 0, "flops": {"": 1}}
+            if message["do"] == "first call":
+                return {"seconds": {"": 0.1}, "peak": 0, "checksums": [self.checksum]}
+            return {"times": {"": [0.5]}}
+
+    sums = {"lax": value, "torch": 1.0, "im2col": value, "naive": 1.0}
+    workers: Any = {name: Worker(checksum) for name, checksum in sums.items()}
+    results = Results(tmp_path / "out.json", {"settings": {}})
+    results.put(measure(job(), workers, workers["torch"], Settings(rounds=1)))
+    [row] = checked(load(results.path)).rows.values()
+    assert failures(row) == dict.fromkeys(["lax", "im2col"], "computed something else")
+    assert row["backends"]["lax"]["checksums"] == [str(value)] and row["backends"]["naive"]["checksums"] == [1.0]

@@ -121,8 +121,9 @@ def _prepare(worker: Worker, settings: Settings, **message: Any) -> dict[str, An
 
 
 def mark_wrong(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
-    """Whoever computed something else than the first that computed anything is marked."""
-    expected = next((entry["checksums"][0] for entry in entries.values() if entry.get("checksums")), math.nan)
+    """Whoever computed something else than the first that computed numbers is marked."""
+    found = (checksum for entry in entries.values() for checksum in entry.get("checksums", ()))
+    expected = next(filter(math.isfinite, found), math.nan)
     for entry in entries.values():
         if any(not abs(checksum - expected) <= tolerance * abs(expected) for checksum in entry.get("checksums", ())):
             entry["wrong"] = True
@@ -131,9 +132,11 @@ def mark_wrong(entries: dict[str, dict[str, Any]], tolerance: float) -> None:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to six digits, wherever they are."""
+    """Floats to six digits, wherever they are; in words what JSON has no numbers for, as a wrong checksum may be."""
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
     if isinstance(value, list):
         return [_rounded(part) for part in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else str(value)
+    return value
