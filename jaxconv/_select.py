@@ -36,10 +36,7 @@ def choose(request: Request, geometry: Geometry, platform: str, is_partitioned: 
     """
     settings = request.settings
     if request.algorithm is not None:
-        algorithm = ALGORITHMS[request.algorithm]
-        reason = not_there(request.algorithm, geometry, platform)
-        reason = reason or algorithm.unsupported(geometry, settings.bound(platform))
-        if reason:
+        if reason := cannot(request.algorithm, geometry, settings.bound(platform), platform):
             other = "im2col" if xla_lacks(geometry, platform) else "xla"
             return Choice(other, f"{request.algorithm} was asked for, but {reason}")
         return Choice(request.algorithm, "asked for")
@@ -123,16 +120,20 @@ def not_there(name: str, geometry: Geometry, platform: str) -> str:
     return _no_such_type(geometry, platform) if ALGORITHMS[name].ends_in_xla and name != "xla" else ""
 
 
+def cannot(name: str, geometry: Geometry, bound: int, platform: str) -> str:
+    """Why programs for the platform would not have the algorithm, whoever asked for it, but another one, or ""."""
+    return not_there(name, geometry, platform) or ALGORITHMS[name].unsupported(geometry, bound)
+
+
 def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) -> str:
     """Why the algorithm may not be taken under these settings, or ""."""
     if name == "xla":
         return xla_lacks(geometry, platform)
-    if reason := not_there(name, geometry, platform):
-        return reason
     if name not in ACCURACIES[settings.accuracy]:
-        return f"its error is not within what {settings.accuracy!r} allows"
+        reason = not_there(name, geometry, platform)
+        return reason or f"its error is not within what {settings.accuracy!r} allows"
     bound = settings.bound(platform)
-    if reason := ALGORITHMS[name].unsupported(geometry, bound):
+    if reason := cannot(name, geometry, bound, platform):
         return reason
     needed = ALGORITHMS[name].workspace(geometry, bound) if not geometry.is_empty else 0
     return f"it needs {needed} bytes of workspace, and may take {bound}" if needed > bound else ""

@@ -127,6 +127,14 @@ def test_an_algorithm_is_not_timed_where_another_would_run(monkeypatch):
         by_jax.prepare("im2col", job(direction="weight-grad"))
 
 
+def test_an_algorithm_is_not_timed_on_a_device_that_it_is_not_for(monkeypatch):
+    """Where programs of its name have lax's own convolution in them."""
+    monkeypatch.setattr(by_jax, "platform", lambda: "cuda")
+    with pytest.raises(CannotError, match="it is called by programs that this process compiles for its CPU"):
+        by_jax.prepare("onednn", job("dilated"))
+    assert by_jax.prepare("im2col", job("dilated")).calls
+
+
 def test_each_variant_is_timed():
     calls = {"a": lambda: None, "b": lambda: None}
     times = take_times(calls, 1e-4)

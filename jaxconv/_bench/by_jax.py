@@ -9,13 +9,13 @@ import jax
 import numpy as np
 from jax import lax
 
-from .._algorithms import ALGORITHMS
 from .._collect import convolutions
 from .._conv import accelerate
 from .._geometry import Geometry
 from .._machine import platform
 from .._measure import workspace_bytes
 from .._parameters import from_params
+from .._select import cannot
 from .job import OPERANDS, CannotError, Job, channels_first, operands
 from .memory import peak_on
 from .prepared import Prepared
@@ -60,8 +60,8 @@ def by_algorithm(name: str, f: Callable, structs: list[jax.ShapeDtypeStruct]) ->
     equations = [eqn for eqn in jax.make_jaxpr(replaced)(*structs).eqns if eqn.primitive.name == "jaxconv"]
     assert len(equations) == 1 and equations[0].params["request"].algorithm == name
     lhs, rhs = (var.aval for var in equations[0].invars)
-    bound = equations[0].params["request"].settings.bound(platform())
-    if reason := ALGORITHMS[name].unsupported(from_params(lhs, rhs, equations[0].params), bound):
+    params, here = equations[0].params, platform()
+    if reason := cannot(name, from_params(lhs, rhs, params), params["request"].settings.bound(here), here):
         raise CannotError(reason)
     return replaced
 
