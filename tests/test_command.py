@@ -183,6 +183,22 @@ def test_whoever_reads_may_stop_reading(arguments):
 # --- explain --------------------------------------------------------------------------------------------------------
 
 
+LAYOUTS = ["NHWC,HWOI,NHWC", "NHWC,OHWI,NHWC", "CHWN,HWIO,NHWC"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_explain_knows_the_direction_in_any_layout(layout, capsys):
+    """It was asked for: the layout, from which programs are judged, says something else."""
+    numbers = [{**dict(zip("NHWCIO", (4, 8, 8, 4, 4, 4), strict=True)), "H": size, "W": size} for size in (8, 3)]
+    lhs, rhs = ("x".join(str(n[axis]) for axis in spec) for n, spec in zip(numbers, layout.split(","), strict=False))
+    text = f"conv {lhs} {rhs} layout={layout}"
+    roles = ["forward", "input gradient", "weight gradient"]
+    assert [row["role"] for row in json.loads(run(capsys, "explain", text, "--json")[1])] == roles
+    out = run(capsys, "explain", text, "--details")[1]
+    assert all(re.search(rf"│ {number} │ {role} +│", out) for number, role in enumerate(roles, 1))
+    assert all(f"\n{number} {role} " in out for number, role in enumerate(roles, 1))
+
+
 @pytest.mark.parametrize("text", [TEXT, "conv 2x4x9 6x2x3 groups=2 layout=NCHW pad=1:0 stride=2 dtype=bfloat16"])
 def test_explain_is_of_what_autodiff_makes(text, capsys):
     code, out, err = run(capsys, "explain", text, "--json")

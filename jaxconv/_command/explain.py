@@ -16,6 +16,9 @@ from .command import Command, UsageError, add_json, add_policy, print_json, requ
 from .language import written
 from .problem import Problem, add_problems, problems, types
 
+# What a program's explanation would call them. That can go by their layout alone, this by what was asked for.
+ROLES = {"forward": "forward", "input-grad": "input gradient", "weight-grad": "weight gradient"}
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Problems, what to choose by, and what to show."""
@@ -57,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
 def _rows(problem: Problem, options: argparse.Namespace) -> list[Explained]:
     f, structs = problem.program()
     found = explain(f, *structs, accuracy=options.accuracy, max_workspace_bytes=options.max_workspace_bytes)
-    return [row._replace(times=row.times * problem.occurs) for row in found.rows]
+    role = ROLES[problem.direction]
+    return [row._replace(times=row.times * problem.occurs, role=role) for row in found.rows]
 
 
 def _write_page(path: Path, explanation: Explanation) -> None:
