@@ -6,6 +6,7 @@ import sys
 import warnings
 from typing import Any, NoReturn
 
+from ._bench.device import lack
 from ._command import bench, check, demo, env, explain, tune
 from ._command.command import Command, UsageError, require
 from ._machine import version
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = shown
             require(**dict.fromkeys(command.needs, True))
+            if command.device and (reason := lack()):
+                raise UsageError(f"JAX finds no device: {reason}")
             code = command.run(options)
         sys.stdout.flush()
         return code

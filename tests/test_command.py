@@ -163,6 +163,41 @@ def test_interrupted_anywhere(monkeypatch, capsys):
     assert run(capsys, "env") == (130, "", "jaxconv env: interrupted\n")
 
 
+ASKED = {"explain": [TEXT], "tune": [TEXT], "check": ["json:dumps"]}
+
+
+@pytest.mark.parametrize("name", sorted({*entry.COMMANDS} - {"bench", "env"}))
+def test_without_a_device_it_is_said_in_a_line(name, monkeypatch, capsys, tmp_path):
+    """As `bench` does, which has other processes look for it; and `env` is there to be asked about that."""
+
+    def no_devices(*_):
+        raise RuntimeError("no backend\nhere")
+
+    monkeypatch.setattr(jax, "devices", no_devices)
+    monkeypatch.chdir(tmp_path)
+    said = f"jaxconv {name}: JAX finds no device: no backend here\n"
+    assert refused(capsys, name, *ASKED.get(name, [])) == said and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nowhere"])
+@pytest.mark.parametrize("name", ["explain", "bench", "env"])
+def test_what_is_said_of_a_platform_that_is_not_here(name, platform):
+    """JAX has no words for one that it knows."""
+    if platform == "cuda" and jax.default_backend() != "cpu":
+        pytest.skip("it may be here")
+    command = [sys.executable, "-m", "jaxconv", name, *ASKED.get(name, [])]
+    environment = {**os.environ, "JAX_PLATFORMS": platform}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if name == "env":
+        assert done.returncode == 0 and "Traceback" not in done.stderr
+        assert re.search(f"^device +.*'{platform}'", done.stdout, re.M)
+        assert re.search(f"^plan +.*'{platform}'", done.stdout, re.M)
+    else:
+        last = done.stderr.splitlines()[-1]
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert last.startswith(f"jaxconv {name}: JAX finds no device: ") and f"'{platform}'" in last
+
+
 def test_an_error_of_ours_is_not_hidden(monkeypatch):
     monkeypatch.setitem(entry.COMMANDS, "env", entry.COMMANDS["env"]._replace(run=lambda options: {}["nothing"]))
     with pytest.raises(KeyError):

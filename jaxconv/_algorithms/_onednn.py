@@ -112,7 +112,7 @@ def _try() -> str:
         with jax.default_device(jax.local_devices(backend="cpu")[0]):
             got = jax.jit(partial(call, geometry=geometry)).lower(lhs, rhs).compile()(lhs, rhs)
     except Exception as error:  # whatever XLA says of a name it does not know
-        return f"XLA does not run oneDNN here: {str(error).splitlines()[0]:.200}"
+        return f"XLA does not run oneDNN here: {(str(error) or repr(error)).splitlines()[0]:.200}"
     return "" if np.array_equal(got, want) else "XLA ran oneDNN and the result was wrong"
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from typing import NamedTuple
@@ -9,6 +10,8 @@ from typing import NamedTuple
 import jax
 
 from .._machine import platform
+
+NO_DEVICE = (RuntimeError, AssertionError)  # JAX's where it finds none; the latter has no words
 
 
 class Device(NamedTuple):
@@ -29,6 +32,16 @@ class Device(NamedTuple):
 def mine() -> Device:
     """This process's, which takes it."""
     return Device(platform(), jax.devices()[0].device_kind)
+
+
+def lack() -> str:
+    """Why JAX finds no device in this process, in a line, or ""."""
+    try:
+        jax.devices()
+    except NO_DEVICE as error:
+        told = os.environ.get("JAX_PLATFORMS")
+        return " ".join(str(error).split()) or f"it has no backend for JAX_PLATFORMS={told!r} here"
+    return ""
 
 
 def find() -> Device:
@@ -53,4 +66,6 @@ def without_torch(platform: str) -> str:
 
 
 if __name__ == "__main__":
+    if reason := lack():
+        sys.exit(reason)
     print(json.dumps(mine()))

@@ -159,4 +159,6 @@ def _names(options: argparse.Namespace) -> str:
     return "; ".join(f"{name} has {', '.join(suite(name, 1))}" for name in options.suite)
 
 
-COMMAND = Command("every algorithm, lax and PyTorch on the layers of real networks", ("rich",), add_options, run)
+COMMAND = Command(
+    "every algorithm, lax and PyTorch on the layers of real networks", ("rich",), add_options, run, device=False
+)

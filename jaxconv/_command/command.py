@@ -31,12 +31,14 @@ class Command(NamedTuple):
       add_options: gives a parser the command's arguments.
       run: does it, with what was parsed. Returns the exit code: 0, or 1 if something is not as it should be, or 130 if
         it was interrupted. Raises UsageError.
+      device: whether it is nothing without a device that this process finds.
     """
 
     help: str
     needs: tuple[str, ...]
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    device: bool = True
 
 
 def positive(text: str) -> int:

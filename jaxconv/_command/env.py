@@ -9,6 +9,7 @@ from typing import Any
 import jax
 
 from .._algorithms import _onednn
+from .._bench.device import NO_DEVICE, lack
 from .._bench.environment import MEMORY, THREADS, software
 from .._default_plan import default_plan_path
 from .._machine import version
@@ -46,10 +47,9 @@ def described() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    try:
-        devices = jax.devices()
-    except RuntimeError as error:  # no backend of those that are asked for
-        return {"platform": None, "device": str(error), "devices": 0}
+    if reason := lack():
+        return {"platform": None, "device": reason, "devices": 0}
+    devices = jax.devices()
     return {"platform": devices[0].platform, "device": devices[0].device_kind, "devices": len(devices)}
 
 
@@ -57,8 +57,10 @@ def _default_plan() -> dict[str, Any]:
     """Where it is, and whether it can be used here."""
     try:
         path = default_plan_path()
-    except (ImportError, RuntimeError) as error:  # without the tools, without a device
+    except ImportError as error:  # without the tools
         return {"cache": None, "plan": str(error)}
+    except NO_DEVICE:
+        return {"cache": None, "plan": lack()}
     if not path.exists():
         return {"cache": str(path.parent), "plan": "none"}
     with warnings.catch_warnings(record=True) as refused:
@@ -70,4 +72,6 @@ def _default_plan() -> dict[str, Any]:
     return {"cache": str(path.parent), "plan": "; ".join([*(str(each.message) for each in refused), found])}
 
 
-COMMAND = Command("versions, device and settings: for reports of bugs and with figures", (), add_options, run)
+COMMAND = Command(
+    "versions, device and settings: for reports of bugs and with figures", (), add_options, run, device=False
+)
