@@ -70,6 +70,38 @@ def test_report(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "against, speeds, beside",
+    [
+        ((), {"won": 2.0, "lost": 1.0, "not ours": 1.0}, "PyTorch"),
+        (("lax",), {"won": 2.0, "lost": 1.0, "not ours": 1.0}, None),
+        (("torch",), {"won": 0.5}, None),
+        (("torch", "lax", "torch"), {"won": 0.5}, "lax"),
+    ],
+)
+def test_charts_are_of_what_is_compared_with(against, speeds, beside, tmp_path, monkeypatch):
+    """The first that is named is what bars are relative to, the second is drawn beside them."""
+    pytest.importorskip("matplotlib")
+    from jaxconv._bench import charts
+
+    drawn, real = [], charts._bars
+    monkeypatch.setattr(charts, "_bars", lambda *arguments: drawn.append(real(*arguments)) or drawn[-1])
+    Results(tmp_path / "out.json", {"settings": {}}, ROWS).write()
+    options = [option for other in against for option in ("--against", other)]
+    folder = tmp_path / "charts"
+    assert main(["bench", "--report-only", "--out", str(tmp_path / "out.json"), *options, "--charts", str(folder)]) == 0
+    found, first = {}, "PyTorch" if against[:1] == ("torch",) else "lax"
+    for figure in drawn:
+        [axis] = figure.axes
+        assert axis.get_xlabel() == f"speed of our best algorithm relative to {first}"
+        legend = axis.get_legend()
+        assert [each.get_text() for each in legend.get_texts()] == [beside] if beside else legend is None
+        names = [each.get_text() for each in axis.get_yticklabels()][::-1]
+        words = [each.get_text().split() for each in axis.texts][::-1]
+        found |= {name: float(word[-1]) for name, word in zip(names, words, strict=True) if word[0] != "no"}
+    assert found == speeds and len([*folder.iterdir()]) == len(drawn)
+
+
+@pytest.mark.parametrize(
     "seconds, text", [(0.00012345, "0.12"), (0.0012345, "1.23"), (0.012345, "12.3"), (0.12345, "123"), (1.2345, "1234")]
 )
 def test_milliseconds(seconds, text):

@@ -34,7 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--per-algorithm", action="store_true", help="report every backend, not only the best")
     parser.add_argument("--all-algorithms", action="store_true", help="let the best be one of larger error, too")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report there")
-    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw charts there")
+    charts = "draw charts there, relative to the first --against"
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help=charts)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,7 +100,7 @@ def _report(options: argparse.Namespace, results: Results, console) -> int:
     else:
         rows = [with_xla(row) for row in rows]
     measured = {name for row in rows for name in row["backends"]}
-    against = [name for name in options.against or OTHERS if name in measured]
+    against = [name for name in dict.fromkeys(options.against or OTHERS) if name in measured]
     made = sheets(rows, against, options.all_algorithms, options.per_algorithm)
     show(console, made)
     if options.markdown:
@@ -107,7 +108,7 @@ def _report(options: argparse.Namespace, results: Results, console) -> int:
     if options.charts:
         from .._bench.charts import draw
 
-        drawn = len(draw(options.charts, rows, options.all_algorithms))
+        drawn = len(draw(options.charts, rows, against, options.all_algorithms))
         console.print(f"{quantity(drawn, 'chart')} in {options.charts}")
     return int(any(failures(row) for row in rows))
 
