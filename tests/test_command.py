@@ -18,6 +18,7 @@ import jaxconv
 import jaxconv.testing
 from jaxconv import __main__ as entry
 from jaxconv import _autotune, _geometry_json
+from jaxconv._bench.environment import environment
 from jaxconv._collect import convolutions
 from jaxconv._command.language import read
 from jaxconv._default_plan import default_plan_path
@@ -696,6 +697,18 @@ def test_env(capsys, monkeypatch, tmp_path):
     lines = dict(re.split(" +", line, maxsplit=1) for line in out.splitlines())
     assert (code, err) == (0, "") and set(lines) == set(content)
     assert lines["jax"] == jax.__version__ and "OMP_NUM_THREADS=3" in lines["environment"]
+
+
+def test_env_has_what_decides_threads_and_kernels(capsys, monkeypatch):
+    given = {"NPROC": "2", "PJRT_NPROC": "3", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "ALL"}
+    given |= {"XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert given.items() <= json.loads(run(capsys, "env", "--json")[1])["environment"].items()
+    assert all(f"{name}={value}" in str(environment()["threads"]) for name, value in given.items())
+    for name in given:
+        monkeypatch.delenv(name)
+    assert not {*given} & {*json.loads(run(capsys, "env", "--json")[1])["environment"]}
 
 
 @pytest.mark.parametrize(

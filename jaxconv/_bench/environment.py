@@ -7,17 +7,18 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._algorithms._onednn import ISA_VARIABLES
 from .._machine import cores, processor, version
 from .device import Device, mine
 
 PACKAGE = Path(__file__).parent.parent
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS")
+THREADS = ("NPROC", "PJRT_NPROC", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS", "JAX_PLATFORMS", *ISA_VARIABLES)
 MEMORY = ("GLIBC_TUNABLES", "LD_PRELOAD")  # how large arrays are allotted, by which malloc
 
 
 def environment(device: Device | None = None) -> dict[str, str | int | None]:
-    """Commit, versions, processor, the cores this process may use, what else decides how many threads there are and how
-    memory is allotted; the device, by default the one that this process uses."""
+    """Commit, versions, processor, the cores this process may use, what else decides how many threads there are, which
+    kernels they run and how memory is allotted; the device, by default the one that this process uses."""
     device = device or mine()
     return {
         **software(),
