@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from ._bench.device import lack
@@ -30,6 +31,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code; wrong input exits with 2 and a line on stderr."""
+    if isinstance(sys.stdout, TextIOWrapper):  # it fails at what its encoding lacks, as stderr does not
+        sys.stdout.reconfigure(errors="replace")
     parser = Parser(prog="jaxconv", description="Convolution algorithms for JAX.")
     parser.add_argument("--version", action="version", version=f"jaxconv {version('jaxconv') or '(not installed)'}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

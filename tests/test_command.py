@@ -13,12 +13,14 @@ from pathlib import Path
 
 import jax
 import pytest
+from test_bench_report import row as row_of_times
 
 import jaxconv
 import jaxconv.testing
 from jaxconv import __main__ as entry
 from jaxconv import _autotune, _geometry_json
 from jaxconv._bench.environment import environment
+from jaxconv._bench.results import Results
 from jaxconv._collect import convolutions
 from jaxconv._command.language import read
 from jaxconv._default_plan import default_plan_path
@@ -751,6 +753,26 @@ def test_demo(held, code, capsys, monkeypatch, tmp_path):
 
 
 # --- as a program ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, encoding",
+    [
+        ({"PYTHONIOENCODING": "ascii"}, "ascii"),
+        ({"PYTHONIOENCODING": "latin-1"}, "latin-1"),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"),
+    ],
+)
+def test_where_characters_cannot_be_printed(settings, encoding, tmp_path):
+    """Others stand for them: of ±, boxes, and names of layers. Files have them all."""
+    path, report, name = tmp_path / "out.json", tmp_path / "report.md", "a\N{MULTIPLICATION SIGN}b\N{SNOWMAN}"
+    Results(path, {"settings": {}}, [row_of_times(name, lax=2e-3, im2col=1e-3)]).write()
+    command = [sys.executable, "-m", "jaxconv", "bench", "--report-only", "--out", str(path), "--markdown", str(report)]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **settings})
+    assert (done.returncode, done.stderr) == (0, b"")
+    words = done.stdout.decode(encoding)
+    assert all(each.encode(encoding, "replace").decode(encoding) in words for each in (f" {name} ", " 1.00 ±10% "))
+    assert f"| {name} |" in report.read_text(encoding="utf-8")
 
 
 def test_from_a_shell(mine, tmp_path):
