@@ -511,6 +511,13 @@ def test_tune_ends_when_its_time_is_over(measured, capsys, tmp_path):
     assert out == f"{path}: 0 measured now, 0 there before, 0 convolutions in all\n"
 
 
+def test_tune_says_what_there_is_nothing_to_measure_of(measured, capsys, tmp_path):
+    path, empty = tmp_path / "plan.json", "conv 0x9x8x4 3x3x4x6"
+    code, out, err = run(capsys, "tune", empty, TEXT, "--direction", "forward", "--out", path)
+    assert (code, err) == (0, f"jaxconv tune: {empty} is empty, there is nothing to measure\n")
+    assert out.endswith("1 measured now, 0 there before, 1 convolution in all\n")
+
+
 def test_the_default_plan(measured, capsys, tmp_path, monkeypatch):
     """What tune keeps there is what explain, env and the library find."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

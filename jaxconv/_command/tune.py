@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
             tuning = tune_all(Counter(todo), settings, options.seconds, None, keep=lambda plan: merge_into(path, plan))
         except OSError as error:
             raise UsageError(f"{path} can be added to no longer: {error}; it has what was measured before") from None
+    for each in (each for each in named if each.is_empty):
+        print(f"jaxconv tune: {written(each)} is empty, there is nothing to measure", file=sys.stderr)
     plan = Plan.load(path)
     if tuning.left:
         print(f"jaxconv tune: {tuning.left}; the same command goes on from there", file=sys.stderr)
