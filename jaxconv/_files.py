@@ -9,7 +9,8 @@ from typing import Any
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Put the text there, with the folders above it."""
+    """Put the text there, with the folders above it; by a link where that leads, and the link stays."""
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # other threads may write here, too
     try:

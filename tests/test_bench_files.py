@@ -12,7 +12,8 @@ from test_command import refused, run
 
 from jaxconv._bench.device import Device
 from jaxconv._bench.results import Results
-from jaxconv._command.command import check_file
+from jaxconv._command.command import UsageError, check_file
+from jaxconv._files import write_atomically
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -135,6 +136,23 @@ def test_what_can_be_written_is_let_be(tmp_path, capsys, results, monkeypatch):
     assert code == 2 and "nothing in" in err and [*tmp_path.iterdir()] == [results[0]]
     arguments = ["bench", "--report-only", "--out", results[0], "--direction", "forward", "--charts", tmp_path / "b"]
     assert f"\n1 chart in {tmp_path / 'b'}\n" in run(capsys, *arguments)[1]
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a file", "nothing"])
+def test_a_link_stays_one(there, tmp_path):
+    """To what is there and to what is not there yet: it is written, and what it is found by stays."""
+    path, link = tmp_path / "elsewhere" / "out.json", tmp_path / "link.json"
+    if there:
+        write_atomically(path, "old")
+    link.symlink_to(path.relative_to(tmp_path))
+    check_file("--out", link)
+    write_atomically(link, "new")
+    assert link.is_symlink() and path.read_text() == "new" and [*path.parent.iterdir()] == [path]
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("no folder")
+    with pytest.raises(UsageError, match=f"--out: nothing can be written in {path.parent}: Not a directory"):
+        check_file("--out", link)
 
 
 def test_conditions_may_be_anything(capsys, tmp_path):

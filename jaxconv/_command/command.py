@@ -98,7 +98,7 @@ def check_file(option: str, path: Path, in_place: bool = False) -> None:
     if os.path.isdir(path):
         raise UsageError(f"{option}: {path} is a folder")
     if not (in_place and os.path.exists(path)):
-        check_folder(option, path.parent)
+        check_folder(option, Path(os.path.realpath(path)).parent)
     elif not os.access(path, os.W_OK):
         raise UsageError(f"{option}: {path} cannot be written to")
 
