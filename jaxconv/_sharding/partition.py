@@ -16,6 +16,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 
 from .._geometry import Geometry
+from .._machine import version
 from .factors import Axes, divide, factors_of, partition_spec, propagation_rule, spec_of
 from .shard import convolve_shard, warn_once
 
@@ -35,7 +36,7 @@ def shared_out_by_xla(
       geometry, params: the whole convolution.
       max_bytes, rounds_parts: as in `convolve_shard`.
       identity: what `convolve` goes by, as text. XLA's programs are cached on disk by their text, in which the Python
-        that they will ask is not; this is.
+        that they will ask is not; this is, with the version of jaxconv.
     """
     factors = factors_of(geometry)
 
@@ -56,7 +57,8 @@ def shared_out_by_xla(
     def named(lhs, rhs):
         return shared_out(lhs, rhs)
 
-    named.__name__ = f"jaxconv_{hashlib.sha256(f'{geometry} {identity}'.encode()).hexdigest()[:16]}"
+    everything = f"{version('jaxconv')} {geometry} {identity}"
+    named.__name__ = f"jaxconv_{hashlib.sha256(everything.encode()).hexdigest()[:16]}"
     return jax.jit(named)
 
 
