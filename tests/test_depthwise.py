@@ -1,5 +1,7 @@
 """Each of the forms that elementwise multiply-adds take is a convolution by itself, chosen or not."""
 
+from types import SimpleNamespace
+
 import jax
 import pytest
 from hypothesis import assume, given
@@ -11,7 +13,8 @@ from jaxconv._phases import axis_phases
 from jaxconv._summands import choose_summands, needed, summed
 from jaxconv.testing import Problem, problems
 
-FORMS = {"written out": written_out, "looped": looped, "dual": dual}
+WHOLE = SimpleNamespace(ALGORITHM=dual.WHOLE)
+FORMS = {"written out": written_out, "looped": looped, "dual": dual, "dual, whole": WHOLE}
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 DTYPES = ("float32", "int8", "bfloat16", "complex64")
 
@@ -49,6 +52,14 @@ FIXED = {
     "few outputs": Problem(
         (2, 3, 30, 34), (6, 2, 28, 32), (1, 1), "VALID", dimension_numbers=("CNHW", "OIHW", "NCHW")
     ),
+    "short rows": Problem(
+        (3, 12, 13, 6), (12, 7, 3, 6), (1, 2), ((1, 1), (3, 2)), None, (1, 2),
+        dimension_numbers=("CHWN", "HWIO", "NHWC"), batch_group_count=6,
+    ),
+    "cropped, and padding alone": Problem(
+        (3, 7, 9, 4), (6, 4, 3, 4), (2, 5), ((-2, 3), (9, -1)), dimension_numbers=("CHWN", "HWIO", "NHWC"),
+        batch_group_count=4, dtype="bfloat16",
+    ),
     "weight gradient": Problem(
         (2, 40, 40, 6), (38, 38, 2, 6), (1, 1), "VALID",
         dimension_numbers=("CHWN", "HWIO", "NHWC"), batch_group_count=6,
@@ -61,7 +72,7 @@ FIXED = {
 def test_one_of_each_kind(form, problem):
     lhs, rhs = problem.operands()
     if form.ALGORITHM.unsupported(geometry_of(lhs, rhs, **problem.arguments)):
-        assert form is written_out
+        assert form in (written_out, WHOLE)
     else:
         assert not violation(form, problem)
 
@@ -87,7 +98,10 @@ def test_the_forms_meet_what_they_are_for():
     def geometry(name):
         return geometry_of(*FIXED[name].operands(), **FIXED[name].arguments)
 
-    assert depthwise.ways(geometry("weight gradient"))[0] is dual.ALGORITHM
+    assert dual.WHOLE in depthwise.ways(geometry("weight gradient"))
+    assert depthwise.way(geometry("weight gradient"), 2**24) is dual.ALGORITHM  # its rows are long
+    assert depthwise.way(geometry("short rows"), 2**24) is dual.WHOLE
+    assert depthwise.way(geometry("short rows"), dual.WHOLE.workspace(geometry("short rows")) - 1) is dual.ALGORITHM
     assert depthwise.ways(geometry("cropped"))[0] is written_out.ALGORITHM
     taps = geometry("many taps")
     assert not written_out.ALGORITHM.unsupported(taps)

@@ -27,8 +27,9 @@ def few_outputs(geometry: Geometry) -> bool:
 
 def ways(geometry: Geometry) -> list[Algorithm]:
     """Those that can be used, best first."""
-    forms = [dual, written_out, looped] if few_outputs(geometry) else [written_out, looped, dual]
-    return [form.ALGORITHM for form in forms]
+    if few_outputs(geometry):
+        return [dual.WHOLE, dual.ALGORITHM, written_out.ALGORITHM, looped.ALGORITHM]
+    return [written_out.ALGORITHM, looped.ALGORITHM, dual.ALGORITHM]
 
 
 def way(geometry: Geometry, bound: int) -> Algorithm | None:
