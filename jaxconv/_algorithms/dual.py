@@ -106,6 +106,8 @@ def refuses_whole(geometry: Geometry) -> str:
     """Why not all images at once, or ""."""
     g = geometry
     axis, block, looped, _ = plan(g)
+    if not jnp.issubdtype(g.accumulator, np.floating):
+        return f"sums of {g.accumulator} are faster of a padded copy"
     if looped:
         return f"{prod(g.out_spatial)} output positions are looped over"
     if max(g.lhs_dilation, default=1) > 1:
