@@ -13,10 +13,10 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python -m jaxconv bench --markdown bench.md --charts bench-charts
 
 test: $(VENV)/.tests
-	$(BIN)/python -m pytest -n auto --maxprocesses=8 $(TESTS)
+	$(BIN)/python -m pytest -n logical --maxprocesses=8 $(TESTS)
 
 test-deep: $(VENV)/.tests
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n auto --maxprocesses=8 $(TESTS)
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n logical --maxprocesses=8 $(TESTS)
 
 # XLA's compiler for TPUs, which needs none. In an environment of its own: with the compiler there JAX looks for a TPU.
 test-tpu:

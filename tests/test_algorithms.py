@@ -185,19 +185,31 @@ CROPPED = {
     "three axes": ((4, 5, 6), (2, 2, 2), {"padding": ((-1, 1), (0, 0), (-2, 1))}),
     "all of it": ((6, 9), (3, 3), {"padding": ((1, 1), (-9, 5))}),
     "some and all of it": ((6, 9), (3, 3), {"padding": ((-1, 1), (-9, 5))}),
+    "groups": ((6, 9), (3, 3), {"padding": ((-1, 1), (-2, 3)), "feature_group_count": 2}),
+    "large": ((16, 14), (9, 9), {"padding": ((-1, 6), (5, -2))}),
 }
+
+
+def cropped(case, channels):
+    space, taps, arguments = CROPPED[case]
+    inputs = channels // arguments.get("feature_group_count", 1)
+    arguments = {"window_strides": (1,) * len(taps), **arguments}
+    return Problem((2, channels, *space), (channels, inputs, *taps), **arguments)
 
 
 @every_algorithm
 @pytest.mark.parametrize("case", CROPPED)
 def test_what_is_cropped_is_not_read(algorithm, case):
     """XLA's convolutions for CPUs read beyond the input for some of these, and give what was in memory there."""
-    space, taps, arguments = CROPPED[case]
-    arguments = {"window_strides": (1,) * len(taps), **arguments}
     for channels in (4, 32):
-        problem = Problem((2, channels, *space), (channels, channels, *taps), **arguments)
+        problem = cropped(case, channels)
         if not refusal(problem, algorithm):
             agrees(problem, algorithm, "jit", *["gradient"] * (channels == 4))
+
+
+@every_algorithm
+def test_something_cropped_is_for_every_algorithm(algorithm):
+    assert not all(refusal(cropped(case, channels), algorithm) for case in CROPPED for channels in (4, 32))
 
 
 @every_algorithm

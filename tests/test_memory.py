@@ -13,6 +13,15 @@ from jaxconv._measure import workspace_bytes
 from jaxconv._parameters import from_params
 from jaxconv._primitive import conv_p
 
+
+@pytest.fixture(autouse=True, scope="module")
+def without_optimized_code():
+    """Memory is settled before code is generated, which takes half of the time to compile where it is optimized."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 LAYOUTS = {"channels last": ("N{}C", "{}IO"), "channels first": ("NC{}", "OI{}")}
 
 # Each big along another dimension: images, input, inputs a group, outputs a group, groups, kernel, stride, dilation,
@@ -64,8 +73,8 @@ def layer_of(layer, layout, dtype):
     return jax.ShapeDtypeStruct(lhs, dtype), jax.ShapeDtypeStruct(rhs, dtype), arguments
 
 
-def needed(layer, layout, dtype, algorithm, role="forward", bound=MAX_WORKSPACE_BYTES):
-    """Bytes, or None where the algorithm refuses the convolution that it is in this role."""
+def asked(layer, layout, dtype, algorithm, role="forward", bound=MAX_WORKSPACE_BYTES):
+    """The layer's function in this role by the algorithm, its operands, and the geometry of its convolution."""
     lhs, rhs, arguments = layer_of(layer, layout, dtype)
     out = jax.eval_shape(lambda lhs, rhs: lax.conv_general_dilated(lhs, rhs, **arguments), lhs, rhs)
 
@@ -87,7 +96,12 @@ def needed(layer, layout, dtype, algorithm, role="forward", bound=MAX_WORKSPACE_
     f = jaxconv.accelerate(f, algorithm=algorithm, max_workspace_bytes=bound)
     equation = next(eqn for eqn in jax.make_jaxpr(f)(*operands).eqns if eqn.primitive is conv_p)
     params = {name: value for name, value in equation.params.items() if name != "request"}
-    geometry = from_params(equation.invars[0].aval, equation.invars[1].aval, params)
+    return f, operands, from_params(equation.invars[0].aval, equation.invars[1].aval, params)
+
+
+def needed(layer, layout, dtype, algorithm, role="forward", bound=MAX_WORKSPACE_BYTES):
+    """Bytes, or None where the algorithm refuses the convolution that it is in this role."""
+    f, operands, geometry = asked(layer, layout, dtype, algorithm, role, bound)
     if ALGORITHMS[algorithm].unsupported(geometry, bound):
         return None
     return workspace_bytes(jax.jit(f).lower(*operands).compile())
@@ -115,6 +129,18 @@ def test_workspace_stays_within_its_bound(algorithm, layer, layout, role):
     # What some hand to lax's convolution takes what that takes.
     inner = needed(LAYERS[layer], layout, "float32", "xla", role) if algorithm in REWRITES else 0
     assert inner is not None and used <= MAX_WORKSPACE_BYTES + reversed_kernel + inner
+
+
+@pytest.mark.parametrize("algorithm", BOUNDED)
+def test_the_layers_are_for_every_algorithm(algorithm):
+    """Or there would be nothing to stay within any bound."""
+    cases = [(layer, layout, role) for layer in LAYERS.values() for layout, role in ROLES]
+    taken = [
+        case
+        for case in cases
+        if not ALGORITHMS[algorithm].unsupported(asked(case[0], case[1], "float32", algorithm, case[2])[2])
+    ]
+    assert len(taken) >= 8
 
 
 def test_col2im_counts_the_rows_of_its_products_that_it_pads():

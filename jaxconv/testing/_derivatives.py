@@ -24,6 +24,8 @@ def _second_derivative(conv, lhs, rhs, dlhs, drhs, cotangent):
     return jax.jvp(lambda lhs, rhs: jax.vjp(conv, lhs, rhs)[1](cotangent), (lhs, rhs), (dlhs, drhs))[1]
 
 
+# What runs twice is not worth optimizing.
+UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 DERIVATIVES = {"jvp": _jvp, "gradient": _gradient, "second derivative": _second_derivative}
 
 
@@ -49,7 +51,7 @@ def wrong_derivatives(conv, problem: Problem, lhs, rhs, factor, normwise: bool, 
     with jax.enable_x64(True):
         operands = [wide(x) for x in (lhs, rhs, *others)]
         exact_problem = replace(problem, dtype=operands[0].dtype.name, preferred_element_type=None)
-        exactly = jax.jit(of(exact_problem.lax))
+        exactly = jax.jit(of(exact_problem.lax), compiler_options=UNOPTIMIZED)
         exact = jax.tree.map(np.asarray, exactly(*operands))
         sizes = [abs(x) for x in operands]
         if normwise:
