@@ -74,7 +74,8 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
         for name, reason in refused.items():
             if not reason:
                 return Choice(name, "measured to be faster than xla on a GPU")
-        for name, reason in refused.items():
+        if refused:
+            name, reason = next(iter(refused.items()))
             return Choice("xla", f"{name} is measured to be faster on a GPU, but {reason}")
     times = predictions(geometry, settings, platform)
     if not times:

@@ -182,6 +182,10 @@ def test_what_is_faster_on_a_gpu_obeys_the_settings():
         settings = Settings(max_workspace_bytes=bound)
         assert settings.bound("cuda") == settings.bound("cpu") == bound
         assert choose(Request(None, settings), some, "cuda").algorithm == chosen
+    assert re.fullmatch(
+        r"kn2row is measured to be faster on a GPU, but it needs \d+ bytes of workspace at least, and may take 0",
+        choose(Request(None, settings), some, "cuda").why,
+    )
     f, structs = problem(KINDS["WaveNet"], "weight-grad")
     assert "while" not in lowered(jaxconv.accelerate(f), structs, ("cuda",))
     assert "while" in lowered(jaxconv.accelerate(f, max_workspace_bytes=2**22), structs, ("cuda",))

@@ -12,7 +12,6 @@ from .._collect import convolutions
 from .._default_plan import default_plan_path, merge_into
 from .._geometry import Geometry
 from .._machine import having
-from .._plan import Plan
 from .._plan_file import Tuned
 from .._settings import changed
 from .command import Command, UsageError, add_json, add_policy, amount, print_json, quantity, require, terminal
@@ -53,11 +52,11 @@ def run(options: argparse.Namespace) -> int:
         todo = {each: named[each].occurs for each in named if options.again or each not in kept.convolutions}
         try:
             tuning = tune_all(Counter(todo), settings, options.seconds, None, keep=lambda plan: merge_into(path, plan))
+            plan = merge_into(path, tuning.plan)  # what an interruption kept from being kept as well
         except OSError as error:
             raise UsageError(f"{path} can be added to no longer: {error}; it has what was measured before") from None
     for each in (each for each in named if each.is_empty):
         print(f"jaxconv tune: {written(each)} is empty, there is nothing to measure", file=sys.stderr)
-    plan = Plan.load(path)
     if tuning.left:
         print(f"jaxconv tune: {tuning.left}; the same command goes on from there", file=sys.stderr)
     rows = [(problem, each, plan.convolutions[each]) for each, problem in named.items() if each in plan.convolutions]
