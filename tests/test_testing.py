@@ -50,8 +50,10 @@ def dilation_ignored(lhs, rhs, **arguments):
 def rounded_like_the_largest(lhs, rhs, **arguments):
     """What a transform does: a result is off by the rounding error of larger ones, which were added and subtracted."""
 
+    axes = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, arguments["dimension_numbers"]).out_spec[2:]
+
     def rounded(x):
-        return x + 3 * jnp.finfo(x.dtype).eps * jnp.abs(x).max(initial=0)
+        return x + 3 * jnp.finfo(x.dtype).eps * jnp.abs(x).max(axes, keepdims=True, initial=0)
 
     @jax.custom_vjp
     def conv(lhs, rhs):
