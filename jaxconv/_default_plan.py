@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 
 from ._machine import conditions
 from ._plan import Plan
-from ._plan_file import SCHEMA, PlanError, read
+from ._plan_file import SCHEMA, read
 
 
 def default_plan_path() -> Path:
@@ -62,10 +62,9 @@ def merge_into(path: Path, plan: Plan) -> Plan:
     with TemporaryFile(dir=path.parent):
         pass
     with FileLock(path.with_name(f".{path.name}.lock")):  # a name that nobody's own files have
+        there = Plan(*read(path)) if path.exists() else Plan(plan.conditions, {})
         try:
-            kept = Plan(*read(path)) | plan if path.exists() else plan
-        except PlanError:
-            raise
+            kept = there | plan
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         kept.save(path)

@@ -40,8 +40,8 @@ class Layout(NamedTuple):
         array, first = lax.optimization_barrier((array, stored[0]))
         return lax.dynamic_slice(array.reshape(self.split), first, stored[1], allow_negative_indices=False)
 
-    def whole(self, array: jax.Array) -> jax.Array:
-        """The caller's array in canonical order: free where that is the order it is stored in."""
+    def whole(self, array: Any) -> Any:
+        """The caller's array, of JAX or NumPy, in canonical order: free where that is the order it is stored in."""
         return array.reshape(self.split).transpose(self.order)
 
     def stored(self, canonical: jax.Array) -> jax.Array:

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 
 CPUINFO = Path("/proc/cpuinfo")
-IDENTITY = ("cpu family", "model", "CPU implementer", "CPU part")  # in it; x86 has the first two, ARM the others
+# In it, and what we call them; x86 has the first two, ARM the others.
+IDENTITY = {"cpu family": "family", "model": "model", "CPU implementer": "implementer", "CPU part": "part"}
 BRAND = ("sysctl", "-n", "machdep.cpu.brand_string")
 
 
@@ -29,8 +30,8 @@ def cores() -> int:
 def processor() -> str:
     """Its name as the system gives it, and what tells it from others that are called the same."""
     if CPUINFO.exists():
-        known = {field: words for field in IDENTITY if (words := _of_first_core(field))}
-        details = ", ".join(f"{field.removeprefix('cpu ').removeprefix('CPU ')} {known[field]}" for field in known)
+        known = [(name, words) for field, name in IDENTITY.items() if (words := _of_first_core(field))]
+        details = ", ".join(map(" ".join, known))
         name = _of_first_core("model name") or system.machine()
         return f"{name} ({details})" if details else name
     with suppress(OSError, subprocess.SubprocessError):  # where there is a sysctl that knows it, as on a Mac

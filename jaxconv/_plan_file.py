@@ -73,24 +73,27 @@ def write(path: str | os.PathLike[str], content: Content) -> None:
 
 def read(path: str | os.PathLike[str]) -> Content:
     """What `write` wrote. PlanError if that is no plan, `OtherSchemaError` if it is one of another version."""
+    content = None
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant)
         schema = content.get("schema") if isinstance(content, dict) else None
         if type(schema) is int and schema != SCHEMA:
             raise OtherSchemaError(f"{path} is not used: its format is version {schema}, this is {SCHEMA}")
-        made = content.get("conditions") if isinstance(content, dict) else None
-        theirs, ours = made.get("jaxconv") if isinstance(made, dict) else None, version("jaxconv") or ""
-        try:
-            return from_json(content)
-        except ValueError as error:
-            if isinstance(theirs, str) and theirs != ours:  # it may well have other algorithms
-                words = f"{path} is not used: it was made by jaxconv {theirs:.50}, this is {ours}, which says"
-                raise OtherSchemaError(f"{words}: {str(error)[:500]}") from None
-            raise
+        return from_json(content)
     except OtherSchemaError:
         raise
     except (ValueError, RecursionError) as error:
+        if other := _other_version(content):  # it may well have other algorithms
+            words = f"{path} is not used: it was made by jaxconv {other:.50}, this is {version('jaxconv')}, which says"
+            raise OtherSchemaError(f"{words}: {str(error)[:500]}") from None
         raise PlanError(f"{path} has no plan in it: {str(error)[:500]}") from None
+
+
+def _other_version(content: Any) -> str:
+    """Of jaxconv, by which it says that it was made, or ""."""
+    made = content.get("conditions") if isinstance(content, dict) else None
+    theirs = made.get("jaxconv") if isinstance(made, dict) else None
+    return theirs if isinstance(theirs, str) and theirs != (version("jaxconv") or "") else ""
 
 
 def _no_constant(name: str) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import Geometry
-from ._layout import Layout
 
 RESULTS = 200
 
@@ -59,7 +58,7 @@ class Sample(NamedTuple):
 def sampled(lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> Sample:
     """Of the operands in the caller's layouts."""
     g, rng, dtype = geometry, np.random.default_rng(seed), jnp.dtype(geometry.out_dtype)
-    left, right = _canonical(lhs, g.lhs_layout), _canonical(rhs, g.rhs_layout)
+    left, right = g.lhs_layout.whole(lhs), g.rhs_layout.whole(rhs)
     inexact = jnp.issubdtype(dtype, jnp.inexact)
     kind = np.complex128 if jnp.issubdtype(dtype, jnp.complexfloating) else np.float64
     shape = (g.batch, *g.out_spatial, g.groups, g.out_channels)
@@ -83,20 +82,15 @@ def sampled(lhs: NDArray, rhs: NDArray, geometry: Geometry, seed: int = 0) -> Sa
     return Sample(places, np.array(sums, kind), np.array(magnitudes, "float64"), most or 1.0)
 
 
-def errors(out: Any, sample: Sample, geometry: Geometry) -> Errors:
+def errors_of(out: Any, sample: Sample, geometry: Geometry) -> Errors:
     """Of the results in the sample. Of whole numbers both are the largest difference."""
-    got = _canonical(np.asarray(out), geometry.out_layout)
+    got = geometry.out_layout.whole(np.asarray(out))
     off = np.abs(np.array([got[place] for place in sample.places], got.dtype).astype(sample.exact.dtype) - sample.exact)
     if not jnp.issubdtype(got.dtype, jnp.inexact):
         return Errors(*[float(off.max(initial=0.0))] * 2)
     eps = float(jnp.finfo(got.dtype).eps)
     worst = (off / (eps * np.where(sample.magnitudes, sample.magnitudes, sample.most))).max(initial=0.0)
     return Errors(float(worst), float((off / (eps * sample.most)).max(initial=0.0)))
-
-
-def _canonical(array: Any, layout: Layout) -> NDArray:
-    """In the order of the canonical axes."""
-    return np.asarray(array).reshape(layout.split).transpose(layout.order)
 
 
 def _largest_sum(left: NDArray, right: NDArray) -> float:

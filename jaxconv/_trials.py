@@ -18,8 +18,7 @@ from ._geometry import Geometry
 from ._machine import having, platform
 from ._measure import clocked
 from ._parameters import to_params
-from ._sampled import Errors, random_operands, sampled
-from ._sampled import errors as errors_of
+from ._sampled import Errors, errors_of, random_operands, sampled
 from ._select import predictions, refusal
 from ._settings import Settings
 

@@ -103,8 +103,10 @@ def test_a_sum_in_parts_is_rounded_once(algorithm, up, dtype):
     lhs, rhs = problem.operands()
     geometry = geometry_of(lhs, rhs, **problem.arguments)
     exact = oracle(lhs, rhs, **problem.exact_arguments)
-    _, unsupported, _, turns, *_ = ALGORITHMS[algorithm]
-    bounds = {turns(geometry, 2**n): 2**n for n in range(10, 21) if not unsupported(geometry, 2**n)}
-    for bound in [bounds[count] for count in sorted(bounds) if 1 < count < 20]:
-        out = jax.jit(lambda lhs, rhs, bound=bound: ALGORITHMS[algorithm].convolve(lhs, rhs, geometry, bound))(lhs, rhs)
+    one = ALGORITHMS[algorithm]
+    enough = [2**n for n in range(10, 21) if not one.unsupported(geometry, 2**n)]
+    bounds = {turns: bound for bound in enough if 1 < (turns := one.turns(geometry, bound)) < 20}
+    assert bounds
+    for bound in bounds.values():
+        out = jax.jit(lambda lhs, rhs, bound=bound: one.convolve(lhs, rhs, geometry, bound))(lhs, rhs)
         assert np.max(np.abs(np.asarray(out, "float64") - exact) / exact) <= 0.51 * float(jnp.finfo(dtype).eps)

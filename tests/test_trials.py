@@ -14,7 +14,7 @@ from marks import on_cpu, where_lax_has_all
 import jaxconv
 from jaxconv import _cost, _trials
 from jaxconv._parameters import geometry_of
-from jaxconv._sampled import errors, random_operands, sampled
+from jaxconv._sampled import errors_of, random_operands, sampled
 from jaxconv._settings import Settings
 from jaxconv.testing import problems
 
@@ -33,10 +33,10 @@ def test_a_wrong_result_is_seen_in_the_sample(problem):
     geometry = geometry_of(*problem.operands(), **problem.arguments)
     lhs, rhs = random_operands(geometry)
     out, sample = np.asarray(problem.lax(lhs, rhs)), sampled(lhs, rhs, geometry)
-    assert max(errors(out, sample, geometry)) < 20
+    assert max(errors_of(out, sample, geometry)) < 20
     if out.size and geometry.macs and out.any():
         wrong = ~out if out.dtype == bool else -out
-        assert errors(wrong, sample, geometry).componentwise > 0.5
+        assert errors_of(wrong, sample, geometry).componentwise > 0.5
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int4", "uint8", "int32"])
@@ -48,9 +48,9 @@ def test_whole_numbers_are_right_or_wrong(dtype):
     with where_lax_has_all():
         out = jax.lax.conv_general_dilated(jnp.asarray(lhs), jnp.asarray(rhs), (1, 1), "SAME")
     sample = sampled(lhs, rhs, geometry)
-    assert errors(out, sample, geometry) == (0, 0)
-    wrong = errors(jnp.zeros_like(out), sample, geometry)
-    assert not _trials.agrees("im2col", wrong, errors(out, sample, geometry), geometry)
+    assert errors_of(out, sample, geometry) == (0, 0)
+    wrong = errors_of(jnp.zeros_like(out), sample, geometry)
+    assert not _trials.agrees("im2col", wrong, errors_of(out, sample, geometry), geometry)
 
 
 @pytest.mark.parametrize("value", [0.0, jnp.nan, jnp.inf])

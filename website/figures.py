@@ -31,20 +31,20 @@ def accuracy() -> str:
     measured = {row["algorithm"] for row in rows}
     stated = {name: promise for name, promise in content["stated"].items() if name in measured}
     parts = []
-    for kind in ("componentwise", "normwise"):
+
+    def by_layer(rows: list[dict[str, Any]], kind: str) -> list[list[str]]:
         errors = {(row["layer"], row["algorithm"]): f"{row[kind]:.2g}" for row in rows}
         layers = dict.fromkeys(row["layer"] for row in rows)
-        table = [[layer, *(errors.get((layer, name), "") for name in stated)] for layer in layers]
+        return [[layer, *(errors.get((layer, name), "") for name in stated)] for layer in layers]
+
+    for kind in ("componentwise", "normwise"):
         promised = [
             f"{bound['factor']:g}" if bound["normwise"] == (kind == "normwise") else "" for bound in stated.values()
         ]
-        parts.append(f"### {kind.capitalize()}\n\n{_table(['layer', *stated], [['stated', *promised], *table])}")
-    constant = [row for row in all_rows if not row["promised"]]
-    errors = {(row["layer"], row["algorithm"]): f"{row['componentwise']:.2g}" for row in constant}
-    table = [
-        [layer, *(errors.get((layer, name), "") for name in stated)]
-        for layer in dict.fromkeys(row["layer"] for row in constant)
-    ]
+        parts.append(
+            f"### {kind.capitalize()}\n\n{_table(['layer', *stated], [['stated', *promised], *by_layer(rows, kind)])}"
+        )
+    table = by_layer([row for row in all_rows if not row["promised"]], "componentwise")
     parts.append(f"### Componentwise, of which nothing is promised\n\n{_table(['layer', *stated], table)}")
     if others := ", ".join(f"`{name}`" for name in content["stated"] if name not in measured):
         parts.append(f"None of these layers is for {others}, which the tests hold to their bounds.")

@@ -14,7 +14,7 @@ from jaxconv import conv_general_dilated
 from jaxconv._geometry import Geometry
 from jaxconv._measure import clocked, workspace_bytes
 from jaxconv._parameters import to_params
-from jaxconv._sampled import errors, random_operands, sampled
+from jaxconv._sampled import errors_of, random_operands, sampled
 from jaxconv._settings import Settings
 from jaxconv._trials import candidates
 
@@ -59,7 +59,7 @@ def measured(geometry: Geometry, programs: dict[str, Any], hopeless: float) -> d
     first = {}
     for name, program in programs.items():
         out = run(program, operands, 1)
-        found["errors"][name] = float(f"{errors(out, sample, geometry).componentwise:.3g}")
+        found["errors"][name] = float(f"{errors_of(out, sample, geometry).componentwise:.3g}")
         found["workspace"][name] = workspace_bytes(program)
         first[name] = min(clocked(lambda p=program: run(p, operands, 1)) for _ in range(2))
     fast = [name for name, seconds in first.items() if name == "xla" or seconds <= hopeless * min(first.values())]

@@ -21,8 +21,8 @@ def convolve(
 ) -> jax.Array:
     """lhs, rhs and the result in the caller's layouts. Memory: whatever XLA takes.
 
-    The primitive binds lax's own instead where it can; this is for the algorithms that end in easier convolutions. Of
-    these XLA may lack one that it has what it is made of, and only a part of that may be it.
+    The primitive binds lax's own instead where it can; this is for the algorithms that end in easier convolutions. One
+    of these may be such as XLA cannot compile where the caller's convolution was not.
     """
     if unsupported(geometry):
         return im2col.convolve(lhs, rhs, geometry, max_workspace_bytes)
