@@ -52,4 +52,4 @@ $(VENV)/.%: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-tpu $(VENV)-gpu demo-output build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu $(VENV)-gpu $(VENV)-newest demo-output build dist .pytest_cache .ruff_cache .hypothesis

@@ -26,7 +26,10 @@ from ._functions.signals import correlate as correlate
 from ._functions.transposed import conv_transpose as conv_transpose
 from ._install import install as install
 from ._install import uninstall as uninstall
+from ._machine import version as _version
 from ._plan import Plan as Plan
 from ._plan_file import PlanError as PlanError
 from ._settings import policy as policy
 from ._sharding.halo import halo_exchange as halo_exchange
+
+__version__ = _version("jaxconv") or "0+unknown"  # not installed

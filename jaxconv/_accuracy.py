@@ -26,7 +26,7 @@ Algorithms in NORMWISE add and subtract neighbouring inputs, and taps, before th
 again is as large as the neighbours: the error of Winograd's y0 = d0 g0 + d1 g1 + d2 g2 has terms such as |d1 g0|, which
 conv(|lhs|, |rhs|) does not have. No c bounds that for all data, so they promise
 
-    |out - exact| <= c * eps * max over the output of conv(largest |lhs|, largest |rhs|)
+    |out - exact| <= c * eps * max over the image and channel of conv(largest |lhs|, largest |rhs|)
 
 where each channel of each operand has its largest magnitude at all positions, or taps. The largest of
 conv(|lhs|, |rhs|) would not do: a single output may be small by chance when nothing near it is.

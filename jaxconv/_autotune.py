@@ -28,7 +28,9 @@ def autotune(
     progress: bool | None = None,
     **kwargs: Any,
 ) -> Plan:
-    """Time every algorithm that can do them on each distinct convolution in `f(*args, **kwargs)`, on this device.
+    """Time the algorithms that can do it on each distinct convolution in `f(*args, **kwargs)`, on this device.
+
+    All but those that are predicted to take 20 times as long as the best.
 
     `f` itself is traced, not run: random data of the same shapes and types stand in for its own. Give it the whole
     training step, so that the backward convolutions are in it. Convolutions that ask for an algorithm by name, which

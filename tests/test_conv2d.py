@@ -38,7 +38,7 @@ def test_rectangular_images_and_kernels(conv2d):
 
 @every_function
 def test_batch_is_not_confused_with_outputs(conv2d):
-    """The notebook's inner loop over filters reused the name of the batch size."""
+    """Each result goes to its own image, whatever the number of filters."""
     x, w = random((5, 2, 6, 6)), random((3, 3, 2, 7), seed=1)
     out = conv2d(x, w)
     assert out.shape == (5, 7, 4, 4)
@@ -48,7 +48,7 @@ def test_batch_is_not_confused_with_outputs(conv2d):
 @every_function
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "int32"])
 def test_keeps_the_type_it_is_given(conv2d, dtype):
-    """The notebook computed in float64 whatever it was given."""
+    """Nothing is computed in float64 unasked."""
     x, w = jnp.ones((1, 2, 5, 5), dtype), jnp.ones((3, 3, 2, 1), dtype)
     assert conv2d(x, w).dtype == dtype
     assert (conv2d(x, w) == 18).all()
@@ -56,7 +56,7 @@ def test_keeps_the_type_it_is_given(conv2d, dtype):
 
 @every_function
 def test_gradients_have_the_shape_of_what_they_belong_to(conv2d):
-    """The notebook's gradient of x was that of the patches: it lacked col2im."""
+    """The gradient of x is not that of the patches."""
     x, w = random((2, 3, 8, 7)), random((3, 2, 3, 4), seed=1)
     cotangent = random((2, 4, 3, 3), seed=2)
     dx, dw = jax.vjp(lambda x, w: conv2d(x, w, 2), x, w)[1](cotangent)

@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jax
@@ -78,6 +79,17 @@ def test_the_front_page_has_the_figures_that_were_measured():
     paged = rows("benchmarks/models-huge-pages.md")["geometric mean"]
     over_lax, over_torch = (paged[steps_paged.index(f"jaxconv over {other}")] for other in ("lax", "torch"))
     assert f"{over_lax} times as fast as lax, and {over_torch} times as fast as PyTorch" in readme
+    assert f"(geometric means {front['geometric mean'][1]} and {front['geometric mean'][2]};" in readme
+
+
+def test_compiling_is_said_to_take_what_it_takes():
+    steps = rows("benchmarks/models.md", "## Seconds before the first step")
+    lax, ours = (steps["model"].index(f"{contestant} compile") for contestant in ("lax", "jaxconv"))
+    times = {name: (float(steps[name][lax]), float(steps[name][ours])) for name in steps.keys() - {"model", "---"}}
+    name, (least, most) = max(times.items(), key=lambda item: item[1][1] / item[1][0])
+    for path in ("README.md", "docs/benchmark-report.md"):
+        assert f"up to {most / least:.1f} times" in words(path)
+        assert f"(the {name}, {most:.0f} s instead of {least})" in words(path).replace(f"{name}: ", f"{name}, ")
 
 
 def test_what_is_said_of_gpus_was_measured():
@@ -110,7 +122,7 @@ def test_the_cost_model_is_said_to_lose_what_it_loses():
     assert f"at a time they take {over_best} times as long, and {slower} of the {count} are slower than lax" in readme
     assert choosing["a suite at a time"][1:] == [over_best, over_lax, slower]
     _, count, over_best, over_lax, _, slower = rows("benchmarks/cost.md", "## Not fitted")["all"]
-    assert f"of {count} that it is not fitted to" in readme
+    assert f"Of {count} convolutions that it is not fitted to" in readme
     assert f"they take {over_best} times as long, and {slower} are" in readme
     assert choosing["what is not fitted"][1:] == [over_best, over_lax, slower]
 
@@ -142,6 +154,16 @@ def test_the_table_of_explain_is_what_it_prints(path, monkeypatch):
     monkeypatch.setattr(_cost, "cores", lambda: 2)
     assert main(["explain", problem]) == 0
     assert out.getvalue() == table
+
+
+def test_the_version_is_that_of_the_package():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert jaxconv.__version__ == about["version"]
+    assert f"Version {about['version']} is not released yet" in words("README.md")
+    [jax_needed] = [each.removeprefix("jax>=") for each in about["dependencies"] if each.startswith("jax")]
+    for path in ("README.md", "docs/index.md"):
+        assert f"Python {about['requires-python'].removeprefix('>=')} or newer" in words(path)
+        assert f"jax {jax_needed} or newer" in words(path)
 
 
 def public_names():

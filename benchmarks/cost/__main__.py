@@ -21,7 +21,9 @@ REPORT = TRAINING.with_name("cost.md")
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", nargs="*", type=Path, help="of `python -m jaxconv bench`, to condense first")
     parser.add_argument("--margin", type=float, default=1.15)
     arguments = parser.parse_args()

@@ -75,7 +75,10 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     """What `jaxconv.policy` takes, None where it was not said."""
     parser.add_argument("--accuracy", choices=ACCURACIES, help="what errors to allow (default)")
     parser.add_argument(
-        "--max-workspace-bytes", type=not_negative, metavar="N", help="beside operands and result (16 MiB on CPUs)"
+        "--max-workspace-bytes",
+        type=not_negative,
+        metavar="N",
+        help="beside operands and result (16 MiB on CPUs, 1 GiB elsewhere)",
     )
 
 

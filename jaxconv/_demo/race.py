@@ -1,4 +1,4 @@
-"""The notebook's own benchmark, x (32, 32, 128, 128) through 64 filters of 3 x 3, one process for each contestant.
+"""A race of forward times, x (32, 32, 128, 128) through 64 filters of 3 x 3, one process for each contestant.
 
 Thread pools of different libraries in one process fight over the cores. One of ours is what the library takes where no
 algorithm is named.
@@ -32,7 +32,7 @@ def contestants() -> dict[str, str]:
 
 def show(console: Console, out: Path) -> bool:
     """A table of forward times. True if every contestant that ran computed the same sum of squares."""
-    table = Table(title=f"The notebook's benchmark: {IMAGES} by {KERNEL}, float32, forward")
+    table = Table(title=f"Forward: {IMAGES} by {KERNEL}, float32")
     for column in ("contestant", "median", "fastest", "slowest", "lax / this"):
         table.add_column(column, justify="left" if column == "contestant" else "right")
     results = {}
