@@ -30,6 +30,7 @@ class Cut(NamedTuple):
       cached: whether a part is small enough to stay in the cache. The largest such part is taken, if there is one.
       ahead: whether each part is read while the one before is computed, for what the compiler fuses with reading.
       copies: how often a window of some rows of lhs is in memory, beside what the workspace of a part counts.
+      copies_of_rhs: the same of what a part reads of rhs, where it is not the whole.
     """
 
     along: tuple[str, ...] = ("channels", "rows")
@@ -38,6 +39,7 @@ class Cut(NamedTuple):
     cached: Callable[[Geometry], bool] | None = None
     ahead: bool = False
     copies: int = 0
+    copies_of_rhs: int = 0
 
 
 CUT = Cut()
@@ -89,8 +91,11 @@ def divisors(size: int) -> list[int]:
 def needed(geometry: Geometry, part: Geometry, workspace: Workspace, cut: Cut) -> int:
     """Bytes that the part takes."""
     is_window = part.kernel != geometry.kernel
-    window = part.batch * prod(part.spatial) * part.groups * part.in_channels * jnp.dtype(part.dtype).itemsize
-    return workspace(part) + cut.copies * is_window * window
+    is_part = is_window or part.in_channels != geometry.in_channels
+    itemsize = jnp.dtype(part.dtype).itemsize
+    window = part.batch * prod(part.spatial) * part.groups * part.in_channels * itemsize
+    of_rhs = prod(part.kernel) * part.in_channels * part.groups * part.out_channels * itemsize
+    return workspace(part) + cut.copies * is_window * window + cut.copies_of_rhs * is_part * of_rhs
 
 
 @lru_cache(4096)

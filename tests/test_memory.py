@@ -47,6 +47,9 @@ LAYERS = {
     "groups of one": (4, (112, 112), 1, 4, 64, (3, 3), 1, 1),
     "3x3": (8, (56, 56), 64, 64, 1, (3, 3), 1, 1),
     "3x3, small images": (8, (7, 7), 512, 512, 1, (3, 3), 1, 1),
+    "few inputs": (8, (64, 64), 3, 256, 1, (3, 3), 1, 1, (1, 1)),
+    "1x1": (8, (56, 56), 64, 256, 1, (1, 1), 1, 1, (0, 0)),
+    "1x1, groups": (8, (56, 56), 16, 64, 4, (1, 1), 1, 1, (0, 0)),
 }
 BOUNDED = [name for name in ALGORITHMS if name not in ("naive", "xla")]
 REWRITES = ("polyphase", "packing", "slabs", "strips", "karatsuba")
@@ -112,6 +115,7 @@ ROLES = [
     ("channels last", "input gradient"),
     ("channels last", "weight gradient"),
     ("channels first", "forward"),
+    ("channels first", "weight gradient"),
 ]
 
 
@@ -149,6 +153,16 @@ def test_col2im_counts_the_rows_of_its_products_that_it_pads():
     layer = (4, (64, 64), 32, 3, 1, (7, 7), 1, 1, (3, 3))
     used = needed(layer, "channels last", "float32", "col2im", bound=bound)
     assert used is not None and used <= bound
+
+
+@pytest.mark.parametrize("bound", [2**22, 2**20])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("algorithm", ["im2col", "kn2row", "winograd2"])
+def test_weight_gradients_stay_within_smaller_bounds(algorithm, layout, bound):
+    """Their sums are cut into more parts."""
+    layers = [LAYERS[name] for name in ("few inputs", "3x3, small images", "groups of one")]
+    found = [needed(layer, layout, "float32", algorithm, "weight gradient", bound) for layer in layers]
+    assert any(found) and all(used is None or used <= bound for used in found)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "complex128", "int8"])

@@ -22,7 +22,7 @@ from jax import lax
 from .._algorithm import either
 from .._chunks import Kernel, chunked
 from .._geometry import Geometry, dilated
-from .._summands import added_up
+from .._summands import Cut, added_up
 
 LETTERS = "xyzuvw"  # of spatial axes, in sums of products
 MAX_PRODUCTS = 32  # written out one after the other
@@ -65,7 +65,10 @@ def workspace(geometry: Geometry) -> int:
     if prod(g.kernel) > 1:
         # Each tap's matrix is cut from rhs, and put in the order that its product wants.
         total += 3 * prod(g.kernel) * g.in_channels * g.groups * g.out_channels * itemsize
-    products = prod(g.kernel) + 1 if prod(g.kernel) > 1 else wide != jnp.dtype(g.out_dtype).itemsize
+    is_copied = (
+        wide != jnp.dtype(g.out_dtype).itemsize or g.groups > 1
+    )  # products of several groups come group by group
+    products = prod(g.kernel) + 1 if prod(g.kernel) > 1 else is_copied
     total += products * g.batch * prod(g.out_spatial) * g.groups * g.out_channels * wide
     if wide > itemsize:  # what the compiler widens before it multiplies
         total += (channels * prod(g.out_spatial) + prod(g.kernel) * g.in_channels * g.groups * g.out_channels) * wide
@@ -131,9 +134,18 @@ def by_position_workspace(geometry: Geometry) -> int:
     results = g.groups * g.batch * g.out_channels
     total += (positions + 1) * results * wide * (g.in_channels if results < SMALL * g.groups else 1)
     total += 2 * positions * results * wide
+    of_rhs = g.in_channels * g.groups * g.out_channels * prod(g.kernel)
+    total += of_rhs * itemsize * (not is_in_order(g))
     if wide > itemsize:
-        total += (images + g.in_channels * g.groups * g.out_channels) * prod(g.kernel) * wide
+        total += images * prod(g.kernel) * wide + of_rhs * wide
     return total
+
+
+def is_in_order(g: Geometry) -> bool:
+    """Whether rhs is stored as it is multiplied, [g, c, *k, o], single elements aside."""
+    *space, c, group, o = g.rhs_layout.order
+    axes = [axis for axis in (group, c, *space, o) if g.rhs_layout.split[axis] != 1]
+    return axes == sorted(axes)
 
 
 def refuses(geometry: Geometry) -> str:
@@ -146,6 +158,6 @@ def refuses(geometry: Geometry) -> str:
 
 ALGORITHM = either(
     lambda geometry: geometry.few_positions,
-    yes=added_up(by_position, by_position_workspace, refuses),
+    yes=added_up(by_position, by_position_workspace, refuses, Cut(copies=2, copies_of_rhs=1)),
     no=chunked(Kernel(compute, workspace, lambda rhs, letters, geometry: (rhs, letters)), refuses),
 )
