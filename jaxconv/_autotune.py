@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any, NamedTuple
 
 from ._collect import convolutions
@@ -50,7 +51,7 @@ def autotune(
       further off than it promises, and than lax's.
 
     Raises:
-      ValueError: for an unknown accuracy or a negative `max_workspace_bytes`.
+      ValueError: for an unknown accuracy, a negative `max_workspace_bytes`, `seconds` that are none.
       ImportError: for `progress=True` without `rich`.
 
     >>> import jax, jax.numpy as jnp, jaxconv
@@ -62,6 +63,8 @@ def autotune(
     True
     """
     settings = changed(accuracy, max_workspace_bytes)._replace(plan=None)
+    if not isinstance(seconds, Real) or not seconds >= 0:
+        raise ValueError(f"autotune seconds must be a number of 0 or more, got {seconds!r}")
     found: Counter[Geometry] = Counter()
     for each in convolutions(f, *args, **kwargs):
         if not (each.request and each.request.algorithm):

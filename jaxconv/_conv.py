@@ -10,7 +10,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
-from ._parameters import check_operands
+from ._parameters import check_integers, check_operands, is_fraction
 from ._primitive import PARAMETERS, ours
 from ._rewrite import rewrite
 from ._select import check_request
@@ -83,6 +83,7 @@ def conv_general_dilated(
     request = Request(algorithm, changed(accuracy, max_workspace_bytes))
     check_request(request)
     check_operands(lhs, rhs)
+    check_integers(window_strides=window_strides, lhs_dilation=lhs_dilation, rhs_dilation=rhs_dilation)
     arguments = {
         "window_strides": window_strides,
         "padding": padding,
@@ -120,9 +121,11 @@ def _convolve(lhs, rhs, *, request, **arguments):
 
 
 def _frozen(value: Any) -> Any:
-    """Lists and arrays, which cannot be hashed, as tuples."""
+    """Lists and arrays, which cannot be hashed, as tuples. TypeError for 1.0, which is 1 to the cache, not to lax."""
     if isinstance(value, (list, np.ndarray)) or type(value) is tuple:
         return tuple(map(_frozen, value))
+    if is_fraction(value):
+        raise TypeError(f"not an integer: {value!r}")
     return value
 
 
@@ -159,6 +162,8 @@ def accelerate(
     (4, 3, 3, 3)
     """
     check_request(Request(algorithm, changed(accuracy, max_workspace_bytes)))
+    if not callable(f):
+        raise TypeError(f"accelerate takes a function, got {f!r}")
 
     def accelerated(*args, **kwargs):
         request = Request(algorithm, changed(accuracy, max_workspace_bytes))  # what is current where it is called

@@ -1,5 +1,7 @@
 """Geometries from the parameters of lax's convolution, or from a call of it, and back."""
 
+from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -81,6 +83,18 @@ def check_array(name: str, value: Any) -> None:
     """TypeError, with the argument's name, for what has no shape, where lax fails on the missing attribute."""
     if not hasattr(value, "shape"):
         raise TypeError(f"{name} must be an array, got {value!r}")
+
+
+def check_integers(**arguments: Any) -> None:
+    """TypeError for numbers such as 1.0, which the caches of JAX take for 1: for a call, that is, which was right."""
+    for name, values in arguments.items():
+        if isinstance(values, Iterable) and any(map(is_fraction, values)):
+            raise TypeError(f"conv_general_dilated {name} must be integers, got {values}")
+
+
+def is_fraction(value: Any) -> bool:
+    """Whether it is a number of a type that is not of integers."""
+    return isinstance(value, Real) and not isinstance(value, Integral)
 
 
 def check_operands(lhs: Any, rhs: Any, function: str = "conv_general_dilated", rhs_name: str = "rhs") -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from . import _plan_file
 from ._geometry import Geometry
 from ._machine import conditions
 from ._plan_file import Content, OtherSchemaError, Tuned
-from ._settings import changed, current, using
+from ._settings import Entered, changed, current, using
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,7 @@ class Plan:
     convolutions: Mapping[Geometry, Tuned]
     accuracy: str | None = None
     max_workspace_bytes: int | None = None
-    _entered: threading.local = field(default_factory=threading.local, repr=False, compare=False)
+    _entered: Entered = field(default_factory=Entered, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "convolutions", MappingProxyType(dict(self.convolutions)))
@@ -101,14 +100,11 @@ class Plan:
             if settings.plan is not None:
                 plan = _within(settings.plan, self)
             settings = changed(self.accuracy, self.max_workspace_bytes)._replace(plan=plan)
-        context = using(settings)
-        context.__enter__()
-        self._entered.stack = [*getattr(self._entered, "stack", []), context]
+        self._entered.enter(using(settings))
         return self
 
     def __exit__(self, *error: Any) -> None:
-        *self._entered.stack, context = self._entered.stack
-        context.__exit__(*error)
+        self._entered.leave(*error)
 
     def to_json(self) -> dict[str, Any]:
         """Nothing but what JSON has."""

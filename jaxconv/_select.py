@@ -14,6 +14,7 @@ EXPORTED_CPU = "cpu, exported"  # a program for a CPU that another process compi
 # What programs are compiled for that a plan holds for, by JAX's name of the device that it was made on.
 OF_PLAN = {"cpu": ("cpu", EXPORTED_CPU), "gpu": ("cuda", "rocm"), "tpu": ("tpu",)}
 # What XLA for CUDA convolves, by cuDNN. Of integers and of floats of 8 bits it does few sizes, and clips results.
+MAX_POSITION = 2**31 - 1
 OF_CUDA = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 
 
@@ -123,7 +124,17 @@ def not_there(name: str, geometry: Geometry, platform: str) -> str:
 
 def cannot(name: str, geometry: Geometry, bound: int, platform: str) -> str:
     """Why programs for the platform would not have the algorithm, whoever asked for it, but another one, or ""."""
-    return not_there(name, geometry, platform) or ALGORITHMS[name].unsupported(geometry, bound)
+    reason = not_there(name, geometry, platform) or beyond_integers(name, geometry)
+    return reason or ALGORITHMS[name].unsupported(geometry, bound)
+
+
+def beyond_integers(name: str, geometry: Geometry) -> str:
+    """Why the algorithm's integers, of 32 bits, are too small for the positions, or "": XLA has larger ones."""
+    g = geometry
+    numbers = (*g.strides, *g.lhs_dilation, *g.rhs_dilation, *(abs(side) for pair in g.padding for side in pair))
+    if name == "xla" or g.is_symbolic or max(numbers, default=0) <= MAX_POSITION:
+        return ""
+    return f"it counts positions up to {MAX_POSITION}, and there are strides, dilations or padding beyond"
 
 
 def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) -> str:
@@ -145,11 +156,12 @@ def check_request(request: Request, geometry: Geometry | None = None) -> None:
     name = request.algorithm
     if name is None:
         return
-    if name not in ALGORITHMS:
+    if name not in list(ALGORITHMS):  # lists cannot be hashed
         names = ", ".join(map(repr, ALGORITHMS))
         raise ValueError(f"conv_general_dilated algorithm must be None or one of {names}, got {name!r}")
     if geometry is None:
         return
     check_geometry(geometry)
-    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.bound(_machine.platform())):
+    bound = request.settings.bound(_machine.platform())
+    if reason := beyond_integers(name, geometry) or ALGORITHMS[name].unsupported(geometry, bound):
         raise ValueError(f"conv_general_dilated algorithm {name!r} cannot do this convolution: {reason}; {geometry}")

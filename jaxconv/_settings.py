@@ -4,8 +4,8 @@ The settings are a JAX user context: functions under `jax.jit` are traced anew w
 outlives the settings it was made under, and each thread has its own.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import threading
+from contextlib import ContextDecorator, suppress
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -87,8 +87,23 @@ def _checked_bytes(value: Any) -> int:
     raise ValueError(f"max_workspace_bytes must be an integer of 0 or more, got {value!r}")
 
 
-@contextmanager
-def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = None) -> Iterator[None]:
+class Entered(threading.local):
+    """The contexts that something which can be entered is in, of this thread, the innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+
+    def enter(self, context: Any) -> None:
+        """One more."""
+        context.__enter__()
+        self.stack.append(context)
+
+    def leave(self, *error: Any) -> None:
+        """The innermost."""
+        self.stack.pop().__exit__(*error)
+
+
+class policy(ContextDecorator):  # noqa: N801 (called like a function)
     """A context in which convolutions that do not say otherwise are chosen for this accuracy and memory.
 
     Args:
@@ -108,8 +123,9 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
     and `"fft"` may make all of an image so. Of weight gradients these four may make all taps NaN that are from the same
     input channel or to the same output channel.
 
-    Functions that were compiled under other settings are compiled anew. As with JAX's own contexts, generators and
-    coroutines of a thread that take turns within such blocks leave each other's settings.
+    It can be entered again, and decorates functions. Functions that were compiled under other settings are compiled
+    anew. As with JAX's own contexts, generators and coroutines of a thread that take turns within such blocks leave
+    each other's settings.
 
     Raises:
       ValueError: for values that are none of these.
@@ -120,5 +136,14 @@ def policy(*, accuracy: str | None = None, max_workspace_bytes: int | None = Non
     >>> out.shape
     (1, 4, 8, 8)
     """
-    with using(changed(accuracy, max_workspace_bytes)):
-        yield
+
+    def __init__(self, *, accuracy: str | None = None, max_workspace_bytes: int | None = None) -> None:
+        changed(accuracy, max_workspace_bytes)  # what is wrong with them is said here
+        self._changes = accuracy, max_workspace_bytes
+        self._entered = Entered()
+
+    def __enter__(self) -> None:
+        self._entered.enter(using(changed(*self._changes)))
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.leave(*error)

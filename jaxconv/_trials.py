@@ -57,7 +57,8 @@ def measured(
     """
     if not names:
         raise ValueError("there is no algorithm that may be taken")
-    with having((geometry.dtype, geometry.out_dtype)):
+    # Programs are compiled and run, whatever is traced around this, and with or without `jax.disable_jit`.
+    with jax.ensure_compile_time_eval(), jax.disable_jit(False), having((geometry.dtype, geometry.out_dtype)):
         lhs, rhs = random_operands(geometry)
         on_device, sample = jax.device_put((lhs, rhs)), sampled(lhs, rhs, geometry)
         calls, errors, first, failures = {}, {}, {}, []

@@ -160,3 +160,11 @@ def test_conditions_may_be_anything(capsys, tmp_path):
     Results(path, {"environment": "none", "settings": {"rounds": 3}}, ROWS).write()
     assert run(capsys, "bench", "--report-only", "--out", path, "--markdown", report)[0] == 0
     assert "Measured with environment none, rounds 3." in report.read_text()
+
+
+def test_it_is_measured_as_long_as_is_said(tmp_path, capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr("jaxconv._bench.run.measure_all", lambda jobs, names, rows, settings, *_: told.append(settings))
+    arguments = ["bench", "--layer", "notebook", "--direction", "forward", "--against", "lax"]
+    run(capsys, *arguments, "--out", tmp_path / "new.json", "--rounds", "2", "--seconds", "0.5", "--limit", "3")
+    assert told == [(2, 0.5, 3.0)]

@@ -106,3 +106,20 @@ def test_charts_are_of_what_is_compared_with(against, speeds, beside, tmp_path, 
 )
 def test_milliseconds(seconds, text):
     assert milliseconds(seconds) == text
+
+
+def test_the_best_may_be_one_of_larger_error_where_that_is_asked_for(tmp_path, capsys):
+    path = tmp_path / "out.json"
+    Results(path, {"settings": {}}, ROWS[:1]).write()
+    for options, there in (([], False), (["--all-algorithms"], True)):
+        assert main(["bench", "--report-only", "--out", str(path), *options]) == 0
+        assert ("winograd4" in capsys.readouterr().out) == there
+
+
+def test_a_report_of_a_batch_has_no_other(tmp_path, capsys):
+    path = tmp_path / "out.json"
+    rows = [{**ROWS[0], "batch": batch, "name": f"layer{batch}"} for batch in (1, 8)]
+    Results(path, {"settings": {}}, rows).write()
+    assert main(["bench", "--report-only", "--out", str(path), "--batch", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "layer8" in out and "layer1" not in out

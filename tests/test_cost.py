@@ -143,8 +143,10 @@ MEASURED_TYPES = (
     {"dtype": "float16"},
     {"dtype": "float64"},
     {"dtype": "complex64"},
+    {"dtype": "complex128"},
     {"dtype": "int32"},
     {"dtype": "bfloat16", "preferred_element_type": "float32"},
+    {"dtype": "float16", "preferred_element_type": "float32"},
     {"dtype": "int8", "preferred_element_type": "int32"},
 )
 
@@ -219,3 +221,26 @@ def test_more_threads_are_not_slower(monkeypatch):
 def test_the_file_is_small_enough_to_read():
     path = Path(_cost.__file__).with_name("_cost.json")
     assert path.stat().st_size < 90_000 and set(json.loads(path.read_text())) == {"margin", "features", "fits"}
+
+
+def test_of_as_many_axes_as_were_never_measured():
+    lhs, rhs = (jax.ShapeDtypeStruct(shape, "float32") for shape in ((2, 8, 9, 9, 9, 9), (8, 8, 3, 3, 3, 3)))
+    geometry = geometry_of(lhs, rhs, (1,) * 4, "SAME")
+    assert all(_cost.predict(name, geometry) is None for name in jaxconv.ALGORITHMS)
+    assert choose_by_cost(geometry, Settings(), "cpu").algorithm == "xla"
+
+
+def test_a_little_faster_is_not_enough(monkeypatch):
+    assert _cost.margin() > 1
+    for much, taken in ((0.99, "xla"), (1.01, "depthwise")):
+        times = {"xla": 1.0, "depthwise": 1 / (much * _cost.margin())}
+        monkeypatch.setattr(_cost, "predict", lambda name, geometry, times=times: times.get(name))
+        assert choose_by_cost(GEOMETRY, Settings(), "cpu").algorithm == taken
+
+
+def test_onednn_is_taken_where_it_is_as_good_as_the_best():
+    """It compiles in an instant, and is a direct sum."""
+    for much, taken in ((0.99, "onednn"), (1.01, "winograd2")):
+        times = {"xla": 9.0, "winograd2": 1.0, "onednn": much * _cost.AS_GOOD}
+        assert _cost.fastest(times, 1.15) == taken
+    assert _cost.fastest({"xla": 1.0, "onednn": 0.9}, 1.15) == "xla"

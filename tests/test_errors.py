@@ -1,6 +1,7 @@
 """Wrong arguments: what lax says where lax says something, our own words where lax leaves it to the compiler."""
 
 import inspect
+from typing import Any
 
 import jax.numpy as jnp
 import pytest
@@ -110,3 +111,25 @@ def test_signature_is_that_of_lax():
         (name, inspect.Parameter.KEYWORD_ONLY)
         for name in ("algorithm", "accuracy", "max_workspace_bytes", "spatial_axis_name")
     ]
+
+
+@pytest.mark.parametrize("name", ["window_strides", "lhs_dilation", "rhs_dilation"])
+def test_an_equal_call_with_integers_does_not_make_floats_right(name):
+    arguments = {"window_strides": (1, 1), "padding": ((1, 1), (1, 1)), "lhs_dilation": (1, 1), "rhs_dilation": (1, 1)}
+    jaxconv.conv_general_dilated(lhs, rhs, **arguments)
+    with pytest.raises(TypeError, match=rf"conv_general_dilated {name} must be integers, got \(1\.0, 1\)"):
+        jaxconv.conv_general_dilated(lhs, rhs, **{**arguments, name: (1.0, 1)})
+    with pytest.raises(ValueError, match="padding argument to conv_general_dilated should be"):  # lax's words
+        jaxconv.conv_general_dilated(lhs, rhs, **{**arguments, "padding": ((1.0, 1), (1, 1))})
+
+
+def test_algorithms_that_are_no_names():
+    wrongs: list[Any] = [["im2col"], {}, 3]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="algorithm must be None or one of 'naive', "):
+            jaxconv.conv_general_dilated(lhs, rhs, (1, 1), "SAME", algorithm=wrong)
+
+
+def test_only_functions_are_accelerated():
+    with pytest.raises(TypeError, match="accelerate takes a function, got None"):
+        jaxconv.accelerate(None)  # pyright: ignore[reportArgumentType]

@@ -13,6 +13,7 @@ from marks import on_cpu
 from rich.console import Console
 
 import jaxconv
+from jaxconv._accuracy import ERROR_FACTOR
 from jaxconv._collect import convolutions
 from jaxconv._explanation import COLUMNS
 from jaxconv._machine import conditions
@@ -192,3 +193,41 @@ def test_times_that_nobody_knows_are_not_zero():
     assert explanation.seconds is None and "?" in explanation.table()[-1]
     assert repr(explanation) == "Explanation(1 convolutions, ? ms)"
     assert [text.get_text() for text in explanation.plot().texts] == ["?", "?"]
+
+
+def test_results_of_a_wider_type_are_counted_in_it():
+    def wider(lhs, rhs):
+        numbers = LAYOUTS["NHWC"]
+        return jax.lax.conv_general_dilated(
+            lhs, rhs, (1, 1), "SAME", dimension_numbers=numbers, preferred_element_type="float32"
+        )
+
+    image, kernel = (jax.ShapeDtypeStruct(each.shape, "bfloat16") for each in (IMAGE, KERNEL))
+    [row] = jaxconv.explain(wider, image, kernel).rows
+    assert row.bytes == 2 * (2 * 16 * 16 * 8 + 9 * 8 * 8) + 4 * 2 * 16 * 16 * 8
+
+
+def test_workspaces_are_not_had_at_once():
+    explanation = jaxconv.explain(jaxconv.accelerate(step, algorithm="im2col"), IMAGE, KERNEL)
+    workspaces = [row.workspace for row in explanation.rows if row.workspace]
+    assert len(workspaces) > 1
+    assert explanation.table()[-1][COLUMNS.index("workspace")] == f"{max(workspaces) / 2**20:.3g} MiB"
+
+
+def test_loops_within_loops():
+    def twice(x, kernel):
+        return jax.lax.scan(lambda x, _: (conv(x, kernel), None), x, length=2)[0]
+
+    def program(image, kernel):
+        return jax.lax.scan(lambda x, _: (twice(x, kernel), None), image, length=3)[0]
+
+    [row] = jaxconv.explain(program, IMAGE, KERNEL).rows
+    assert row.times == 6
+
+
+@pytest.mark.parametrize("name", ["im2col", "winograd4"])
+def test_error_and_memory_are_of_what_is_taken(name):
+    asked = jaxconv.accelerate(conv, algorithm=name, max_workspace_bytes=100_000)
+    [row] = jaxconv.explain(asked, IMAGE, KERNEL).rows
+    assert (row.algorithm, row.error_factor) == (name, ERROR_FACTOR[name])
+    assert row.workspace is not None and row.workspace <= 100_000

@@ -25,6 +25,7 @@ from jaxconv._bench.layer import LAYOUTS, Layer
 from jaxconv._bench.suites import KINDS
 from jaxconv._select import choose, predictions
 from jaxconv._settings import Request, Settings
+from jaxconv.testing import Problem
 
 PLATFORMS = ("cuda", "rocm", "tpu", "several")
 INTEGERS = ("bool", "int4", "int8", "uint8", "int32", "uint32")
@@ -312,3 +313,54 @@ def test_threads_of_this_machine_do_not_matter_elsewhere(platform, monkeypatch):
         monkeypatch.setattr(_cost, "cores", lambda threads=threads: threads)
         programs.add(lowered(jaxconv.accelerate(f), structs, (platform,)))
     assert len(programs) == 1
+
+
+def products(f, structs, platform):
+    """Lines of the program that multiply."""
+    kinds = ("stablehlo.dot_general", "stablehlo.convolution")
+    return [line for line in lowered(f, structs, (platform,)).splitlines() if any(kind in line for kind in kinds)]
+
+
+@pytest.mark.parametrize("precision", ["highest", "default"])
+@pytest.mark.parametrize(
+    "algorithm", ["im2col", "kn2row", "naive", "strips", "col2im", "polyphase", "slabs", "packing", "xla"]
+)
+def test_precision_reaches_the_products(algorithm, precision):
+    some = example(algorithm, size=9)
+
+    def f(lhs, rhs):
+        more = {"precision": precision, "algorithm": algorithm}
+        return jaxconv.conv_general_dilated(lhs, rhs, **some.arguments, **more)
+
+    found = products(f, some.operands(), "tpu")
+    assert found and all(("HIGHEST" in line) == (precision == "highest") for line in found)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd2", "winograd4", "fft"])
+def test_products_of_transforms_are_exact(algorithm):
+    some = Problem((2, 4, 12), (4, 4, 3), (1,), "SAME")
+    convolve = partial(jaxconv.conv_general_dilated, **some.arguments, algorithm=algorithm)
+    found = [line for line in products(convolve, some.operands(), "tpu") if "dot_general" in line]
+    assert found and all("HIGHEST" in line for line in found)
+
+
+@pytest.mark.parametrize("algorithm", ["kn2row", "winograd2"])
+def test_precision_of_weight_gradients(algorithm):
+    def loss(rhs, lhs):
+        return jax.lax.conv_general_dilated(lhs, rhs, (1, 1), "SAME", precision="highest").sum()
+
+    structs = [jax.ShapeDtypeStruct(shape, "float32") for shape in ((4, 4, 3, 3), (2, 4, 12, 12))]
+    found = products(jaxconv.accelerate(jax.grad(loss), algorithm=algorithm), structs, "tpu")
+    found = [line for line in found if "dot_general" in line]
+    assert found and all("HIGHEST" in line for line in found)
+
+
+@pytest.mark.parametrize("algorithm", ["im2col", "kn2row"])
+def test_integers_that_become_floats_for_cuda_are_not_rounded(algorithm):
+    def f(lhs, rhs):
+        more = {"preferred_element_type": "float32", "algorithm": algorithm}
+        return jaxconv.conv_general_dilated(lhs, rhs, (1,), "SAME", **more)
+
+    structs = [jax.ShapeDtypeStruct(shape, "int16") for shape in ((1, 2, 9), (3, 2, 3))]
+    found = products(f, structs, "cuda")
+    assert found and all("HIGHEST" in line for line in found)

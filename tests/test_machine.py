@@ -4,6 +4,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from marks import on_cpu
 
 from jaxconv import _machine
 
@@ -48,3 +49,12 @@ def test_where_nothing_tells(tmp_path, monkeypatch):
     monkeypatch.setattr(_machine.system, "processor", lambda: "")
     monkeypatch.setattr(_machine.system, "machine", lambda: "riscv64")
     assert _machine.processor() == "riscv64"
+
+
+@on_cpu
+def test_as_many_threads_as_xla_is_told(monkeypatch):
+    monkeypatch.setenv("NPROC", "3")
+    assert _machine.cores() == _machine.conditions()["threads"] == 3
+    for neither in ("", "0", "all", "-2"):
+        monkeypatch.setenv("NPROC", neither)
+        assert _machine.cores() >= 1

@@ -45,9 +45,9 @@ def operands() -> tuple[jax.Array, jax.Array]:
 @pytest.fixture
 def asked_anew():
     """The question whether oneDNN is there, without the answer that this process has."""
-    _onednn.lack.cache_clear()
+    _onednn.tried.cache_clear()
     yield
-    _onednn.lack.cache_clear()
+    _onednn.tried.cache_clear()
 
 
 def program(*operands, platforms=("cpu",), **more):
@@ -136,6 +136,30 @@ def test_few_instructions(monkeypatch, asked_anew, flags, variable, reason):
     else:
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert _onednn.lack() == reason
+
+
+@needs_onednn
+def test_programs_that_jax_keeps_in_its_cache_do_without(tmp_path):
+    """They could not be stored."""
+    code = f"""
+import jax, jax.numpy as jnp, jaxconv
+from jax.experimental import serialize_executable
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_raise_persistent_cache_errors", True)
+x, w = jnp.ones((8, 32, 32, 16)), jnp.ones((3, 3, 16, 16))
+def f(x, w):
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+jax.config.update("jax_compilation_cache_dir", {str(tmp_path)!r})
+[row] = jaxconv.explain(f, x, w).rows
+assert row.rejected["onednn"].endswith("JAX's compilation cache is on"), row.rejected
+compiled = jax.jit(jaxconv.accelerate(f)).lower(x, w).compile()
+serialize_executable.serialize(compiled)
+jax.config.update("jax_enable_compilation_cache", False)
+[row] = jaxconv.explain(f, x, w).rows
+assert "compilation cache" not in row.rejected.get("onednn", "")
+"""
+    run(code)
+    assert [*tmp_path.iterdir()]
 
 
 def test_other_processors(monkeypatch, asked_anew):
@@ -236,7 +260,7 @@ elif where == "scan":
     jax.lax.scan(lambda carry, x: (carry + f(x[None], w), None), 0.0, x)
 else:
     dict(grad=jax.grad(f), vmap=jax.vmap(f, (None, 0)))[where](x, w if where == "grad" else jnp.stack([w, w]))
-assert _onednn.lack.cache_info().currsize == 1 and not _onednn.lack()
+assert _onednn.tried.cache_info().currsize == 1 and not _onednn.lack()
 """
     run(code)
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from marks import on_cpu
@@ -531,3 +532,27 @@ def test_the_same_bits_in_every_process(tmp_path, planned):
     command, env = [sys.executable, "-c", RUN, *arguments], {**os.environ, **flags}
     runs = [subprocess.run(command, capture_output=True, text=True, env=env) for _ in range(3)]
     assert len({run.stdout for run in runs}) == 1 and all(len(run.stdout) == 65 for run in runs), runs[0].stderr
+
+
+def test_a_plan_of_a_gpu_is_for_those_of_either_maker():
+    plan = Plan({**conditions(), "platform": "gpu"}, plan_of("im2col").convolutions)
+    geometry, request = geometry_of(LHS, RHS, (1, 1), "SAME"), Request(None, Settings(plan=plan))
+    targets = ("cpu", "cuda", "rocm", "tpu", "several")
+    assert [choose(request, geometry, target).why == "plan" for target in targets] == [False, True, True, False, False]
+
+
+def test_whoever_saves_waits_for_the_lock(cache):
+    path = jaxconv.save_default_plan(plan_of("im2col"))
+    other = threading.Thread(target=jaxconv.save_default_plan, args=(plan_of("kn2row", LHS[:1], RHS),))
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        other.start()
+        other.join(1.0)
+        assert other.is_alive() and len(jaxconv.load_default_plan().convolutions) == 1
+    other.join()
+    assert len(jaxconv.load_default_plan().convolutions) == 2
+
+
+def test_each_format_has_a_default_file_of_its_own(cache, monkeypatch):
+    before = _default_plan.default_plan_path()
+    monkeypatch.setattr(_default_plan, "SCHEMA", 2)
+    assert _default_plan.default_plan_path() != before

@@ -18,7 +18,10 @@ import jaxconv
 from jaxconv import _primitive
 from jaxconv._bench.collectives import traffic
 from jaxconv._collect import convolutions
-from jaxconv._parameters import to_params
+from jaxconv._machine import conditions
+from jaxconv._parameters import geometry_of, to_params
+from jaxconv._plan import Plan
+from jaxconv._plan_file import Tuned
 from jaxconv._sharding import factors, shard
 from jaxconv.testing import Problem
 
@@ -529,3 +532,26 @@ def test_what_xla_partitions_is_lax_s_convolution_where_that_is_right():
     expected = lax.conv_general_dilated(lhs, rhs, **batch_groups)
     for call in (f, jax.jit(jax.export.export(f)(*channels).call)):
         np.testing.assert_allclose(call(*channels), expected, 1e-12, 1e-12)
+
+
+def test_programs_of_different_plans_differ():
+    """JAX's compilation cache tells them apart by their text."""
+    lhs, rhs = put(random(IMAGE), "x"), random(KERNEL, 1)
+    part = geometry_of(jax.ShapeDtypeStruct((4, *IMAGE[1:]), lhs.dtype), rhs, **SAME)
+
+    def text(algorithm):
+        with Plan(conditions(), {part: Tuned(algorithm, {algorithm: 1e-6}, {})}):
+            f = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **SAME))
+            lines = f.lower(lhs, rhs).as_text().splitlines()
+        return [re.sub(r'backend_config = "\d+"', "", line) for line in lines]
+
+    assert text("im2col") == text("im2col") != text("kn2row")
+
+
+def test_what_a_shard_copies_is_taken_from_its_memory(monkeypatch):
+    asked, choose = [], _primitive.choose
+    monkeypatch.setattr(_primitive, "choose", lambda request, *rest: asked.append(request) or choose(request, *rest))
+    lhs, rhs = put(random((8, 16, 12, 4), dtype="float32"), "x", "y"), random(KERNEL, 1, "float32")
+    f = jax.jit(lambda lhs, rhs: jaxconv.conv_general_dilated(lhs, rhs, **SAME, max_workspace_bytes=2**20))
+    f.lower(lhs, rhs).compile()
+    assert min(request.settings.max_workspace_bytes for request in asked) < 2**20

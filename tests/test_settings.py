@@ -280,3 +280,44 @@ def test_how_far_the_others_carry_them(algorithm):
     assert not got[1].any(), "another image has one"
     away = np.abs(np.argwhere(got) - np.array([0, 0, 8, 9]))[:, 2:].max(0)
     assert (away <= REACH[algorithm]).all()
+
+
+def test_a_policy_can_be_entered_again_and_decorates():
+    strict = jaxconv.policy(accuracy="strict")
+    for _ in range(2):
+        with strict, strict:
+            assert current().accuracy == "strict"
+        assert current() == Settings()
+    assert strict(lambda: current().accuracy)() == "strict" and current() == Settings()
+
+
+def test_what_is_wrong_with_a_policy_is_said_where_it_is_made():
+    with pytest.raises(ValueError, match="accuracy must be one of"):
+        jaxconv.policy(accuracy="exact")
+
+
+def test_a_named_algorithm_keeps_to_the_memory_where_it_falls_back():
+    f = jaxconv.accelerate(plain, algorithm="im2col", max_workspace_bytes=10)
+    [row] = jaxconv.explain(f, IMAGE, KERNEL).rows
+    assert row.algorithm == "xla" and row.why.startswith("im2col was asked for, but it needs")
+
+
+def test_a_plan_keeps_to_the_memory():
+    plan = Plan(conditions(), {geometry(): Tuned("im2col", {"im2col": 1e-6}, {})})
+    for bound, planned in ((2**24, True), (10, False)):
+        settings = Settings(max_workspace_bytes=bound, plan=plan)
+        assert (choose(Request(None, settings), geometry(), "cpu").algorithm == "im2col") == planned
+
+
+def test_the_bound_of_each_platform():
+    platforms = ("cpu", "several", "cuda", "rocm", "tpu")
+    assert [Settings().bound(each) for each in platforms] == [2**24, 2**24, 2**30, 2**30, 2**30]
+
+
+def test_positions_that_integers_are_too_small_for_are_left_to_xla():
+    image, kernel = jnp.ones((2, 3, 8, 8), "float32"), jnp.ones((4, 3, 3, 3), "float32")
+    for arguments in ({"window_strides": (2**31, 1), "padding": "VALID"},):
+        out = jaxconv.conv_general_dilated(image, kernel, **arguments)
+        assert out.shape == (2, 4, 1, 6) and (out == 27).all()
+        with pytest.raises(ValueError, match="'im2col' cannot do this convolution: it counts positions up to"):
+            jaxconv.conv_general_dilated(image, kernel, **arguments, algorithm="im2col")

@@ -1,6 +1,7 @@
 """The conformance kit bites: convolutions that are wrong in small ways are found, with a small call to paste."""
 
 import re
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -112,6 +113,21 @@ def half_a_tangent(lhs, rhs, **arguments):
     return conv(lhs, rhs)
 
 
+def no_second_derivative(lhs, rhs, **arguments):
+    """Its gradients hold the operands for constants."""
+
+    @jax.custom_vjp
+    def conv(lhs, rhs):
+        return lax.conv_general_dilated(lhs, rhs, **arguments)
+
+    def backward(saved, cotangent):
+        held = map(lax.stop_gradient, saved)
+        return jax.vjp(partial(lax.conv_general_dilated, **arguments), *held)[1](cotangent)
+
+    conv.defvjp(lambda *operands: (conv(*operands), operands), backward)
+    return conv(lhs, rhs)
+
+
 def with_rule_of_vmap(rule):
     """Right for each; under vmap what `rule(right convolution, size, batched, lhs, rhs)` gives."""
 
@@ -166,6 +182,7 @@ WRONG = {
     with_gradients(1.01, 1): "gradient",
     with_gradients(1, 1.01): "gradient",
     half_a_tangent: "jvp",
+    no_second_derivative: "second derivative",
     wrong_under_vmap: "vmap",
     zero_under_vmap(True, False): "vmap",
     zero_under_vmap(False, True): "vmap",
@@ -407,3 +424,38 @@ def test_nan_is_not_close_to_anything():
 def test_integers_have_no_derivatives_to_check():
     problem = Problem((1, 1, 3), (1, 1, 1), (1,), "VALID", dtype="int32")
     assert disagreement(right, problem) == ""
+
+
+def test_how_far_off_complex_results_may_be():
+    problem, eps = Problem((1, 1, 4), (1, 1, 1), (1,), "VALID", dtype="complex64"), 2.0**-23
+    lhs, rhs = problem.operands()
+    out = problem.lax(lhs, rhs)
+    assert not problem.violation(out * (1 + 3 * eps), lhs, rhs)
+    assert problem.violation(out * (1 + 12 * eps), lhs, rhs)
+
+
+def test_how_far_off_derivatives_may_be():
+    problem = Problem((1, 1, 1), (1, 1, 1), (1,), "VALID", seed=1)
+
+    def off(by):
+        @jax.custom_jvp
+        def conv(lhs, rhs):
+            return problem.lax(lhs, rhs)
+
+        @conv.defjvp
+        def _(primals, tangents):
+            value, tangent = jax.jvp(problem.lax, primals, tangents)
+            return value, tangent * (1 + by * 2.0**-23)
+
+        return lambda lhs, rhs, **_: conv(lhs, rhs)
+
+    assert not disagreement(off(1), problem, checks=["jvp"])
+    assert disagreement(off(10), problem, checks=["jvp"]).startswith("jvp: ")
+
+
+def test_by_the_norm_each_image_and_channel_is_judged_by_itself():
+    problem = Problem((2, 1, 6), (2, 1, 3), (1,), "VALID")
+    lhs, rhs = problem.operands()
+    for left, right in ((lhs.at[1].mul(1e6), rhs), (lhs, rhs.at[1].mul(1e6))):
+        out = problem.lax(left, right).at[0, 0, 0].add(0.01)
+        assert problem.violation(out, left, right, normwise=True)

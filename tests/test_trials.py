@@ -1,6 +1,7 @@
 """Timing the algorithms of one convolution: what is left out, for what reason, and what is said of the others."""
 
 import math
+import warnings
 from collections import Counter
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from marks import on_cpu, where_lax_has_all
 import jaxconv
 from jaxconv import _cost, _trials
 from jaxconv._parameters import geometry_of
-from jaxconv._sampled import errors_of, random_operands, sampled
+from jaxconv._sampled import Errors, errors_of, random_operands, sampled
 from jaxconv._settings import Settings
 from jaxconv.testing import problems
 
@@ -125,3 +126,60 @@ def test_the_most_promising_are_tried_first():
     names = _trials.candidates(GEOMETRY, Settings())
     times = [_cost.predict(name, GEOMETRY) or math.inf for name in names[1:]]
     assert names[0] == "xla" and times[2] < math.inf and times == sorted(times)
+
+
+def test_they_are_measured_within_the_memory_that_they_may_take(monkeypatch):
+    bounds, real = set(), jaxconv.ALGORITHMS["im2col"].convolve
+    exchanged(monkeypatch, "im2col", lambda lhs, rhs, g, bound: bounds.add(bound) or real(lhs, rhs, g, bound))
+    _trials.measured(GEOMETRY, ["xla", "im2col"], Settings(max_workspace_bytes=20_000))
+    assert bounds == {20_000}
+
+
+def test_how_far_off_results_may_be():
+    """As far as is promised of sums of 27 products, or four times as far as lax's."""
+    promised = 1 + math.sqrt(27)
+    for factor, fine in ((0.9, True), (1.1, False)):
+        for most, of_lax in ((promised, 0.5), (4 * 10.0, 10.0)):
+            own, lax = Errors(factor * most, factor * most), Errors(of_lax, of_lax)
+            assert _trials.agrees("im2col", own, lax, GEOMETRY) == fine
+
+
+def test_times_are_medians(monkeypatch):
+    seconds = iter([2.0, 2.0, 50.0])
+    monkeypatch.setattr(_trials, "clocked", lambda call: next(seconds))
+    assert _trials.in_turns({"xla": lambda: None}, {"xla": 1.0}, math.inf) == {"xla": 2.0}
+
+
+@on_cpu
+def test_what_is_hopeless(monkeypatch):
+    times = {"xla": 1.0, "im2col": 19.0, "kn2row": 21.0}
+    monkeypatch.setattr(_cost, "predict", lambda name, geometry: times.get(name))
+    names = _trials.candidates(GEOMETRY, Settings())
+    assert "im2col" in names and "kn2row" not in names
+
+
+def conv(lhs, rhs):
+    return jax.lax.conv(lhs, rhs, (1, 1), "SAME")
+
+
+@on_cpu
+@pytest.mark.parametrize("around", [jax.jit, jax.grad, lambda f: jax.vmap(lambda x: f(x[None]))])
+def test_within_what_is_traced_it_measures_all_the_same(around):
+    plans = []
+
+    def f(x):
+        plans.append(jaxconv.autotune(conv, LHS, RHS, seconds=60, progress=False))
+        return x.sum()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        around(f)(jnp.ones((3,)))
+        with jax.disable_jit():
+            f(jnp.ones((3,)))
+    assert [len(plan.convolutions) for plan in plans] == [1, 1]
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan, "5", None])
+def test_seconds_that_are_none(seconds):
+    with pytest.raises(ValueError, match=f"autotune seconds must be a number of 0 or more, got {seconds!r}"):
+        jaxconv.autotune(conv, LHS, RHS, seconds=seconds)

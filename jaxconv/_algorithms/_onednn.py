@@ -11,6 +11,7 @@ import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,9 +84,18 @@ def has_bfloat16() -> bool:
     return not {*ISA_VARIABLES} & {*os.environ} and processor_flags() >= BFLOAT16_FLAGS
 
 
-@cache
 def lack() -> str:
     """Why oneDNN is not to be had in this process, or ""."""
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is not None and config.jax_enable_compilation_cache:
+        # JAX would warn of each program, or raise: jaxlib runs out of memory where it is to store such a call.
+        return "programs that call oneDNN cannot be stored, and JAX's compilation cache is on"
+    return tried()
+
+
+@cache
+def tried() -> str:
+    """Why it is not to be had, whatever is stored, or ""."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"jaxlib has oneDNN for x86 processors, and this one is {platform.machine()}"
     told = [f"{name}={os.environ[name]}" for name in ISA_VARIABLES if name in os.environ]
