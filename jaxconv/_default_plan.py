@@ -26,6 +26,7 @@ def load_default_plan() -> Plan:
 
     Raises:
       PlanError: if the file is damaged; the message names it.
+      OSError: if it cannot be read.
       ImportError: without `platformdirs` and `filelock`.
 
     >>> import jaxconv

@@ -122,7 +122,7 @@ class Plan:
         and changes nothing.
 
         Raises:
-          FileNotFoundError: if there is none.
+          OSError: if there is none, or it cannot be read.
           PlanError: if the file is damaged, or something else.
         """
         try:

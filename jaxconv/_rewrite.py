@@ -25,8 +25,9 @@ _rewritten: weakref.WeakKeyDictionary[Any, dict[Rule, Any]] = weakref.WeakKeyDic
 def rewrite(f: Callable, rule: Rule) -> Callable:
     """`f` with `rule` applied to each of its equations, those of sub-programs included.
 
-    Arrays among the arguments and results, at any depth of any pytree, are traced. Everything else (numbers, NumPy's
-    among them, strings, None, functions) is passed as it is, so it may steer Python control flow in `f`.
+    Arrays among the arguments and results, at any depth of any pytree, are traced, of the results those of JAX.
+    Everything else (numbers, NumPy's among them, strings, None, functions) is passed as it is, so it may steer Python
+    control flow in `f`.
     """
 
     def rewritten(*args, **kwargs):
@@ -57,7 +58,7 @@ def trace(f: Callable, args: tuple, kwargs: dict[str, Any]) -> Program:
     def on_arrays(*arrays):
         args, kwargs = structure.unflatten(_merge(is_array, arrays, other))
         out, out_structure = jax.tree.flatten(f(*args, **kwargs))
-        out_is_array = list(map(_is_array, out))
+        out_is_array = [_is_array(leaf) and not isinstance(leaf, np.ndarray) for leaf in out]
         rest = [leaf for leaf, traced in zip(out, out_is_array, strict=True) if not traced]
         result[:] = out_structure, out_is_array, rest
         return [leaf for leaf, traced in zip(out, out_is_array, strict=True) if traced]

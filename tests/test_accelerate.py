@@ -189,6 +189,12 @@ def test_results_that_are_constants_are_arrays(operands):
     assert jax.tree.map(jax.typeof, got) == jax.tree.map(jax.typeof, expected)
 
 
+def test_results_of_numpy_stay_as_they_are(operands):
+    sizes = np.arange(3.0)
+    got = jaxconv.accelerate(lambda x, w: (conv(x, w), sizes))(*operands)
+    assert got[1] is sizes
+
+
 def test_static_arguments_under_jit(operands):
     step = jax.jit(jaxconv.accelerate(lambda x, w, times: conv(x, w) * times), static_argnums=2)
     np.testing.assert_allclose(step(*operands, 3), 3 * conv(*operands), 1e-12)
