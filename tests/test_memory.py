@@ -212,6 +212,17 @@ def test_depthwise_stays_within_bounds_where_it_slices_and_stacks_much(layer, ro
     assert used is not None and used <= bound
 
 
+def test_depthwise_counts_what_it_turns_of_operands_in_different_orders():
+    bound = 1_850_304  # a little less than all of it takes at once
+    lhs, rhs = (jax.ShapeDtypeStruct(shape, "float32") for shape in ((16, 1, 8, 112), (329, 16, 10, 4)))
+
+    def f(lhs, rhs):
+        arguments = ((2, 1), ((2, 1), (0, 0)), (3, 2), (1, 3), ("HNCD", "DOHI", "DHCN"), 2)
+        return jaxconv.conv_general_dilated(lhs, rhs, *arguments, algorithm="depthwise", max_workspace_bytes=bound)
+
+    assert workspace_bytes(jax.jit(f).lower(lhs, rhs).compile()) <= bound
+
+
 @pytest.mark.parametrize("layout, dtype", [("channels last", "float32"), ("channels first", "bfloat16")])
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_naive_needs_its_output_and_no_more(layer, layout, dtype):
