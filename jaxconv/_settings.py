@@ -103,7 +103,7 @@ class Entered(threading.local):
         self.stack.pop().__exit__(*error)
 
 
-class policy(ContextDecorator):  # noqa: N801 (called like a function)
+class policy(ContextDecorator):
     """A context in which convolutions that do not say otherwise are chosen for this accuracy and memory.
 
     Args:

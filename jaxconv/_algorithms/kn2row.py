@@ -65,9 +65,7 @@ def workspace(geometry: Geometry) -> int:
     if prod(g.kernel) > 1:
         # Each tap's matrix is cut from rhs, and put in the order that its product wants.
         total += 3 * prod(g.kernel) * g.in_channels * g.groups * g.out_channels * itemsize
-    is_copied = (
-        wide != jnp.dtype(g.out_dtype).itemsize or g.groups > 1
-    )  # products of several groups come group by group
+    is_copied = g.groups > 1 or wide != jnp.dtype(g.out_dtype).itemsize  # products come group by group
     products = prod(g.kernel) + 1 if prod(g.kernel) > 1 else is_copied
     total += products * g.batch * prod(g.out_spatial) * g.groups * g.out_channels * wide
     if wide > itemsize:  # what the compiler widens before it multiplies
