@@ -131,8 +131,10 @@ def cannot(name: str, geometry: Geometry, bound: int, platform: str) -> str:
 def beyond_integers(name: str, geometry: Geometry) -> str:
     """Why the algorithm's integers, of 32 bits, are too small for the positions, or "": XLA has larger ones."""
     g = geometry
+    if name == "xla" or g.is_symbolic:
+        return ""
     numbers = (*g.strides, *g.lhs_dilation, *g.rhs_dilation, *(abs(side) for pair in g.padding for side in pair))
-    if name == "xla" or g.is_symbolic or max(numbers, default=0) <= MAX_POSITION:
+    if max(numbers, default=0) <= MAX_POSITION:
         return ""
     return f"it counts positions up to {MAX_POSITION}, and there are strides, dilations or padding beyond"
 
