@@ -93,8 +93,8 @@ def check_integers(**arguments: Any) -> None:
 
 
 def is_fraction(value: Any) -> bool:
-    """Whether it is a number of a type that is not of integers."""
-    return isinstance(value, Real) and not isinstance(value, Integral)
+    """Whether it is a number of a type that is not of integers. Most are int, which is told at once."""
+    return type(value) is not int and isinstance(value, Real) and not isinstance(value, Integral)
 
 
 def check_operands(lhs: Any, rhs: Any, function: str = "conv_general_dilated", rhs_name: str = "rhs") -> None:
