@@ -1,6 +1,6 @@
 """Where the caller's arrays keep the axes of the canonical form, and how to read and write a block of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -51,8 +51,12 @@ class Layout(NamedTuple):
     @property
     def is_canonical(self) -> bool:
         """Whether the caller's array is stored in canonical order, single elements aside."""
-        axes = [axis for axis in self.order if self.split[axis] != 1]
-        return axes == sorted(axes)
+        return self.is_stored_as(range(len(self.order)))
+
+    def is_stored_as(self, axes: Iterable[int]) -> bool:
+        """Whether these canonical axes are stored in this order, single elements aside."""
+        places = [self.order[axis] for axis in axes if self.split[self.order[axis]] != 1]
+        return places == sorted(places)
 
     def unfilled(self, dtype: Any) -> jax.Array:
         """Zeros for `write` to write to, and a loop to carry. Of half types with groups they are split: XLA:CPU would

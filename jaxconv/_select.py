@@ -14,7 +14,6 @@ EXPORTED_CPU = "cpu, exported"  # a program for a CPU that another process compi
 # What programs are compiled for that a plan holds for, by JAX's name of the device that it was made on.
 OF_PLAN = {"cpu": ("cpu", EXPORTED_CPU), "gpu": ("cuda", "rocm"), "tpu": ("tpu",)}
 # What XLA for CUDA convolves, by cuDNN. Of integers and of floats of 8 bits it does few sizes, and clips results.
-MAX_POSITION = 2**31 - 1
 OF_CUDA = {"float16", "bfloat16", "float32", "float64", "complex64", "complex128"}
 
 
@@ -124,19 +123,7 @@ def not_there(name: str, geometry: Geometry, platform: str) -> str:
 
 def cannot(name: str, geometry: Geometry, bound: int, platform: str) -> str:
     """Why programs for the platform would not have the algorithm, whoever asked for it, but another one, or ""."""
-    reason = not_there(name, geometry, platform) or beyond_integers(name, geometry)
-    return reason or ALGORITHMS[name].unsupported(geometry, bound)
-
-
-def beyond_integers(name: str, geometry: Geometry) -> str:
-    """Why the algorithm's integers, of 32 bits, are too small for the positions, or "": XLA has larger ones."""
-    g = geometry
-    if name == "xla" or g.is_symbolic:
-        return ""
-    numbers = (*g.strides, *g.lhs_dilation, *g.rhs_dilation, *(abs(side) for pair in g.padding for side in pair))
-    if max(numbers, default=0) <= MAX_POSITION:
-        return ""
-    return f"it counts positions up to {MAX_POSITION}, and there are strides, dilations or padding beyond"
+    return not_there(name, geometry, platform) or ALGORITHMS[name].unsupported(geometry, bound)
 
 
 def refusal(name: str, geometry: Geometry, settings: Settings, platform: str) -> str:
@@ -164,6 +151,5 @@ def check_request(request: Request, geometry: Geometry | None = None) -> None:
     if geometry is None:
         return
     check_geometry(geometry)
-    bound = request.settings.bound(_machine.platform())
-    if reason := beyond_integers(name, geometry) or ALGORITHMS[name].unsupported(geometry, bound):
+    if reason := ALGORITHMS[name].unsupported(geometry, request.settings.bound(_machine.platform())):
         raise ValueError(f"conv_general_dilated algorithm {name!r} cannot do this convolution: {reason}; {geometry}")

@@ -23,15 +23,19 @@ from . import (
 )
 
 WITHOUT_ZERO = {"float8_e8m0fnu"}
+MAX_POSITION = 2**31 - 1  # JAX's integers have 32 bits, XLA's own more
 
 
 def of_usual(algorithm: Algorithm) -> Algorithm:
-    """The same, refusing symbolic sizes and types that only XLA knows to convolve. Where there is nothing to add up no
-    algorithm is asked."""
+    """The same, refusing symbolic sizes, positions and types that only XLA knows to convolve. Where there is nothing to
+    add up no algorithm is asked."""
 
     def unsupported(geometry: Geometry, *bound: int) -> str:
         if geometry.is_symbolic:
             return "it needs constant shapes, and these are symbolic"
+        sides = (abs(side) for pair in geometry.padding for side in pair)
+        if max((0, *geometry.strides, *geometry.lhs_dilation, *geometry.rhs_dilation, *sides)) > MAX_POSITION:
+            return f"it counts positions up to {MAX_POSITION}, and there are strides, dilations or padding beyond"
         if geometry.dtype in WITHOUT_ZERO:
             return f"it pads with zeros, and {geometry.dtype} has none"
         if jnp.issubdtype(geometry.dtype, np.floating) and jnp.finfo(geometry.dtype).bits < 8:

@@ -55,8 +55,7 @@ def workspace(geometry: Geometry, is_padded: bool = True) -> int:
     partial = rows * prod(inner) * out * (1 if max(inner, default=1) <= MAX_RUNS else 2)  # stacked, or written first
     widened = rhs if looped and wide > size else 0  # once, ahead of the loop
     sums = (widened + partial + 2 * prod(g.out_spatial) * out) * wide
-    in_place = [axis for axis in orders(g)[1] if g.rhs_layout.split[g.rhs_layout.order[axis]] > 1]
-    is_turned = in_place != [axis for axis in np.argsort(g.rhs_layout.order) if axis in in_place]
+    is_turned = not g.rhs_layout.is_stored_as(orders(g)[1])
     if is_padded:
         return (2 * lhs + (1 + is_turned) * rhs) * size + sums
     return ((lhs + rhs) * (g.dtype == "bfloat16") + rhs * is_turned) * size + sums

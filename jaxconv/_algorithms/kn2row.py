@@ -133,17 +133,11 @@ def by_position_workspace(geometry: Geometry) -> int:
     total += (positions + 1) * results * wide * (g.in_channels if results < SMALL * g.groups else 1)
     total += 2 * positions * results * wide
     of_rhs = g.in_channels * g.groups * g.out_channels * prod(g.kernel)
-    total += of_rhs * itemsize * (not is_in_order(g))
+    as_multiplied = (g.ndim + 1, g.ndim, *range(g.ndim), g.ndim + 2)  # [g, c, *k, o]
+    total += of_rhs * itemsize * (not g.rhs_layout.is_stored_as(as_multiplied))
     if wide > itemsize:
         total += images * prod(g.kernel) * wide + of_rhs * wide
     return total
-
-
-def is_in_order(g: Geometry) -> bool:
-    """Whether rhs is stored as it is multiplied, [g, c, *k, o], single elements aside."""
-    *space, c, group, o = g.rhs_layout.order
-    axes = [axis for axis in (group, c, *space, o) if g.rhs_layout.split[axis] != 1]
-    return axes == sorted(axes)
 
 
 def refuses(geometry: Geometry) -> str:
