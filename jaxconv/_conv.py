@@ -72,6 +72,7 @@ def conv_general_dilated(
     Raises:
       ValueError: for an unknown algorithm, for one that cannot do this convolution, and for strides or dilations that
         are not positive, and for results that `spatial_axis_name` cannot share out evenly.
+      TypeError: for strides or dilations that are no integers, of which JAX's caches would take 1.0 for 1.
       TypeError, ValueError: whatever `lax.conv_general_dilated` raises for the same arguments.
 
     >>> import jax.numpy as jnp, jaxconv

@@ -88,7 +88,10 @@ def choose_by_cost(geometry: Geometry, settings: Settings, platform: str) -> Cho
         if [*times] == ["xla"] and len(predictions(geometry, anything, platform)) > 1:
             return Choice("xla", f"all others need more than {settings.bound(platform)} bytes of workspace")
         return Choice("xla", "nothing is predicted to be much faster")
-    return Choice(best, f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla")
+    why = f"predicted to be {times['xla'] / times[best]:.1f} times as fast as xla"
+    if (least := min(times, key=times.__getitem__)) != best:
+        why += f", as good as {least}, and quick to compile"
+    return Choice(best, why)
 
 
 def xla_lacks(geometry: Geometry, platform: str) -> str:

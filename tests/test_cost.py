@@ -16,6 +16,7 @@ from benchmarks.cost.fit import fit, predicted
 from benchmarks.cost.judge import by_type, cross_validate, judge, tenths
 from benchmarks.cost.rows import UNFITTED, load, row_of
 from jaxconv import _cost
+from jaxconv._algorithms import _onednn
 from jaxconv._bench.figures import geometric_mean
 from jaxconv._parameters import geometry_of
 from jaxconv._select import choose, choose_by_cost, xla_lacks
@@ -244,3 +245,13 @@ def test_onednn_is_taken_where_it_is_as_good_as_the_best():
         times = {"xla": 9.0, "winograd2": 1.0, "onednn": much * _cost.AS_GOOD}
         assert _cost.fastest(times, 1.15) == taken
     assert _cost.fastest({"xla": 1.0, "onednn": 0.9}, 1.15) == "xla"
+
+
+def test_it_is_said_where_another_is_predicted_to_be_faster(monkeypatch):
+    for least, more in (("depthwise", ", as good as depthwise, and quick to compile"), ("onednn", "")):
+        times = {"xla": 3.0, "depthwise": 1.05, "onednn": 1.05, least: 1.0}
+        monkeypatch.setattr(_cost, "predict", lambda name, geometry, times=times: times.get(name))
+        monkeypatch.setattr(_onednn, "lack", lambda: "")
+        algorithm, why = choose_by_cost(GEOMETRY, Settings(), "cpu")
+        assert algorithm == "onednn"
+        assert why == f"predicted to be {3 / times['onednn']:.1f} times as fast as xla{more}"
