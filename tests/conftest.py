@@ -13,6 +13,9 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 8)
 
+# What these assert says as much where it fails as what tests do.
+pytest.register_assert_rewrite("commands", "installing", "shards")
+
 # A compile costs far more than a convolution of test size, so examples are few and deadlines are off.
 hypothesis.settings.register_profile("quick", max_examples=15, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("deep", max_examples=500, deadline=None)

@@ -214,7 +214,7 @@ def test_functions_without_convolutions_are_untouched():
     assert jaxconv.accelerate(lambda: 3)() == 3
 
 
-def test_side_effects_happen_once(operands, capfd):
+def test_side_effects_happen_once(capfd):
     def f(x):
         jax.debug.print("sum {}", jnp.round(x.sum()))
         return x

@@ -78,7 +78,7 @@ def test_a_tpu_has_one_process(found, processes, tmp_path, monkeypatch):
     assert row["backends"]["lax"]["checksums"] == pytest.approx(row["backends"]["im2col"]["checksums"], rel=1e-5)
 
 
-def test_what_a_process_takes_with_it_when_it_ends(monkeypatch):
+def test_what_a_process_takes_with_it_when_it_ends():
     asked = process.Worker()
     try:
         message = asked.ask(60, do="time", backend="lax", seconds=0.1)["error"]

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from commands import refused, run
 from test_bench_report import ROWS
-from test_command import refused, run
 
 from jaxconv._bench.device import Device
 from jaxconv._bench.results import Results

@@ -7,6 +7,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from commands import run
 from rich.console import Console
 
 from jaxconv.__main__ import main
@@ -107,6 +108,14 @@ def test_every_part_is_announced(console, tmp_path, monkeypatch):
         )
     assert not show.show(console, tmp_path)
     assert [line.split(":")[0] for line in announced] == ["1 of 3", "2 of 3", "3 of 3"]
+
+
+@pytest.mark.parametrize("held, code", [((True, True, True), 0), ((True, False, True), 1)])
+def test_demo(held, code, capsys, monkeypatch, tmp_path):
+    ran = []
+    for part, holds in zip((photograph, race, digits), held, strict=True):
+        monkeypatch.setattr(part, "show", lambda console, out, holds=holds: (ran.append(out), holds)[1])
+    assert run(capsys, "demo", "--out", tmp_path)[0] == code and ran == [tmp_path] * 3
 
 
 def test_something_is_said_before_the_libraries_are_imported(monkeypatch, capsys):

@@ -1,12 +1,12 @@
-"""For whoever writes a convolution: random problems, an exact reference and a judge. Needs hypothesis.
+"""For whoever writes a convolution: random problems, an exact reference and a judge.
 
-`pip install 'jaxconv[tests]'`, or just hypothesis beside jaxconv. Nothing else in jaxconv imports this module.
+Needs hypothesis (`pip install hypothesis`). Nothing else in jaxconv imports this module.
 """
 
 try:
     import hypothesis as _  # noqa: F401
 except ImportError:
-    raise ImportError("jaxconv.testing needs hypothesis: pip install 'jaxconv[tests]'") from None
+    raise ImportError("jaxconv.testing needs hypothesis: pip install hypothesis") from None
 
 from .._accuracy import error_bound as error_bound
 from .._oracle import in_dtype as in_dtype
