@@ -27,6 +27,7 @@ from ._functions.transposed import conv_transpose as conv_transpose
 from ._install import install as install
 from ._install import uninstall as uninstall
 from ._machine import version as _version
+from ._memory import keep_memory as keep_memory
 from ._plan import Plan as Plan
 from ._plan_file import PlanError as PlanError
 from ._settings import policy as policy

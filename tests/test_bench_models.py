@@ -4,6 +4,8 @@ import importlib.util
 import json
 import math
 from functools import cache, partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,9 +14,10 @@ import pytest
 from counting import convolutions
 from flax import nnx
 
+import benchmarks.models
 import jaxconv
 from benchmarks.models import __main__ as command
-from benchmarks.models import by_jax, in_flax, run, start
+from benchmarks.models import by_jax, in_flax, run, start, worker
 from benchmarks.models.architectures import MODELS, Model
 from benchmarks.models.report import sheets
 from benchmarks.models.steps import training_step
@@ -141,7 +144,8 @@ def test_report(tmp_path):
         rows.append({**run.identity(MODELS[name], settings), "backends": entries})
     write_markdown(tmp_path / "models.md", {"settings": settings._asdict()}, sheets(rows), "Steps", "In short.")
     text = (tmp_path / "models.md").read_text()
-    assert text.startswith("# Steps\n\nMeasured with batch 8, rounds 3, seconds 2.0, steps 5, momentum 0.9.")
+    said = "batch 8, rounds 3, seconds 2.0, steps 5, momentum 0.9, keep_memory False"
+    assert text.startswith(f"# Steps\n\nMeasured with {said}.")
     assert "| DCGAN | 400 ±10% | 200 ±10% | failed | 100 ±10% | 2.00 | - | 0.50 | - | 1e-04 | - | 1e-03 |" in text
     assert "| MobileNetV2 | 400 ±10% | 50.0 ±10% |" in text
     assert "| geometric mean |  |  |  |  | 4.00 | - | 1.00 | - |  |  |  |" in text
@@ -174,6 +178,26 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command.main([*small, "--rounds", "3"])
     assert "rounds is 3, there it is 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main([*small, "--keep-memory"])
+    assert "keep_memory is True, there it is False" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("contestant", ["lax", "jaxconv", "torch"])
+def test_memory_is_kept_by_all_or_none(contestant, keep, monkeypatch):
+    """Before anything is computed, or JAX could not."""
+    called = []
+    monkeypatch.setattr(jaxconv, "keep_memory", lambda: called.append("keep_memory"))
+    monkeypatch.setattr(worker, "keep_freed", lambda: called.append("keep_freed"))
+    monkeypatch.setattr(worker, "load", lambda start: ({}, {}))
+    monkeypatch.setattr(by_jax, "prepare", lambda *_: called.append("prepared"))
+    by_torch = SimpleNamespace(prepare=lambda *_: called.append("prepared"))
+    monkeypatch.setattr(benchmarks.models, "by_torch", by_torch, raising=False)  # PyTorch may not be there
+    monkeypatch.setattr(worker, "device_on", lambda platform: "cpu")
+    worker.prepare(contestant, TINY["DCGAN"], Path("start.npz"), "cpu", keep)
+    kept = ["keep_freed" if contestant == "torch" else "keep_memory"] if keep else []
+    assert called == [*kept, "prepared"]
 
 
 def test_a_contestant_that_fails_leaves_the_others(monkeypatch):
@@ -184,13 +208,14 @@ def test_a_contestant_that_fails_leaves_the_others(monkeypatch):
             pass
 
         def ask(self, limit, do, contestant, **message):
+            assert do != "prepare" or message["keep_memory"]
             return {"error": "out of memory"} if (contestant, do) == ("jaxconv", "losses") else answers[do]
 
         def stop(self):
             pass
 
     monkeypatch.setattr(run, "Worker", Worker)
-    entries = run.measure(TINY["DCGAN"], ["lax", "jaxconv"], run.Settings(rounds=2), CPU)["backends"]
+    entries = run.measure(TINY["DCGAN"], ["lax", "jaxconv"], run.Settings(rounds=2, keep_memory=True), CPU)["backends"]
     assert entries["lax"]["median"] == 0.2 and entries["lax"]["samples"] == 4
     assert entries["jaxconv"] == {"compile": 1.0, "error": "out of memory"}
 

@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--batch", type=positive, default=8, help="images in a step (%(default)s)")
     parser.add_argument("--rounds", type=positive, default=3, help="turns of each contestant (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="in each turn (%(default)s)")
+    parser.add_argument("--keep-memory", action="store_true", help="in all processes, as by jaxconv.keep_memory")
     parser.add_argument("--out", type=Path, default=OUT, help="results (benchmarks/models.json)")
     parser.add_argument("--fresh", action="store_true", help="start the file of results anew")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
             parser.exit(2, f"{parser.prog}: --contestant torch cannot be: {lack}\n")
         console.print(f"PyTorch is left out: {lack}", markup=False)
         contestants.remove("torch")
-    settings = Settings(options.batch, options.rounds, options.seconds)
+    settings = Settings(options.batch, options.rounds, options.seconds, keep_memory=options.keep_memory)
     header = {"environment": environment(device), "settings": settings._asdict()}
     try:
         results = open_or_resume(options.out, header, options.fresh)

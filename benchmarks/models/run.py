@@ -22,13 +22,15 @@ OURS = 1e-3  # the same for the others
 
 
 class Settings(NamedTuple):
-    """Images in a step; rounds over the contestants, seconds for each in each; steps to compare losses of; momentum."""
+    """Images in a step; rounds over the contestants, seconds for each in each; steps to compare losses of; momentum;
+    whether processes keep their memory, as `jaxconv.keep_memory` says, those of PyTorch as well."""
 
     batch: int = 8
     rounds: int = 3
     seconds: float = 2.0
     steps: int = STEPS
     momentum: float = MOMENTUM
+    keep_memory: bool = False
 
 
 def command() -> list[str]:
@@ -57,7 +59,9 @@ def measure(model: Model, contestants: list[str], settings: Settings, device: De
         start = Path(folder) / "start.npz"
         save(start, model, settings.batch)
         try:
-            entries = {name: _prepare(model, name, worker, start, device.platform) for name, worker in workers.items()}
+            what = {"model": model._asdict(), "start": str(start), "platform": device.platform}
+            what["keep_memory"] = settings.keep_memory
+            entries = {name: _prepare(name, worker, what) for name, worker in workers.items()}
             samples: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
             for turn in range(settings.rounds):
                 for name in [*contestants[turn % len(contestants) :], *contestants[: turn % len(contestants)]]:
@@ -76,9 +80,8 @@ def measure(model: Model, contestants: list[str], settings: Settings, device: De
     return {**identity(model, settings), "backends": entries}
 
 
-def _prepare(model: Model, name: str, worker: Worker, start: Path, platform: str) -> dict[str, Any]:
+def _prepare(name: str, worker: Worker, what: dict[str, Any]) -> dict[str, Any]:
     """What preparing took, and the first losses, which warm it up."""
-    what = {"model": model._asdict(), "start": str(start), "platform": platform}
     costs = worker.ask(PATIENCE, do="prepare", contestant=name, **what)
     if "error" in costs:
         return costs

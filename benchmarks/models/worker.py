@@ -2,8 +2,8 @@
 
 Reads one JSON object a line and answers each with one:
 
-    {"do": "prepare", "model": {...}, "start": path, "platform": name}   {"compile": seconds, "tune": seconds}, as far
-                                                                         as there are such
+    {"do": "prepare", "model": {...}, "start": path, "platform": name, "keep_memory": whether}
+                                    {"compile": seconds, "tune": seconds}, as far as there are such
     {"do": "losses"}                {"losses": {variant: [of each of the first steps]}}
     {"do": "time", "seconds": s}    {"times": {variant: [seconds of each step]}}
 
@@ -13,17 +13,21 @@ each with the "contestant" it is for, and {"error": message} to whatever went wr
 from pathlib import Path
 from typing import Any
 
+import jaxconv
 from jaxconv._bench.by_torch import device_on
 from jaxconv._bench.worker import serve, take_times
+from jaxconv._memory import keep_freed
 
 from .architectures import Model
 from .start import load
 from .training import Training, losses
 
 
-def prepare(contestant: str, model: Model, start: Path, platform: str) -> Training:
+def prepare(contestant: str, model: Model, start: Path, platform: str, keep_memory: bool) -> Training:
     """The contestant at the start that is in the file, on the platform, which is JAX's default one."""
     parameters, data = load(start)
+    if keep_memory:
+        keep_freed() if contestant == "torch" else jaxconv.keep_memory()
     if contestant == "torch":
         from . import by_torch
 
@@ -44,7 +48,7 @@ def main() -> None:
         if message["do"] == "prepare":
             ready.pop(name, None)
             model, start = Model.from_json(message["model"]), Path(message["start"])
-            ready[name] = prepare(name, model, start, message["platform"])
+            ready[name] = prepare(name, model, start, message["platform"], message["keep_memory"])
             return ready[name].costs
         if name not in ready:
             return {"error": f"nothing is prepared by {name}: the process has ended since, and with it what it had"}
