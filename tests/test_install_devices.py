@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from installing import LHS, RHS, assert_same, conv, ours, program, random
 from installing import clean as clean
-from installing import ran as ran
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
