@@ -26,20 +26,23 @@ NEVER, NONE = -1, 0
 def keep_memory() -> None:
     """Have this process keep the memory that it frees, on a CPU, so that large arrays cost no page faults.
 
+    Call it before JAX computes anything, at the top of the program:
+
+        import jaxconv
+
+        jaxconv.keep_memory()
+
     What a training step needs between its forward and its backward pass is one large block, which glibc takes from the
-    system at every step, and gives back after it. Kept, steps of networks take up to a third less time
-    ([how much](../concepts/memory.md#memory-that-is-kept)), lax's convolutions as well as ours. In return the process
-    stays as large as it has ever been. Two settings of the whole process are changed, for good: malloc neither maps
-    large blocks by themselves nor returns any (glibc's `mallopt`), and `jax_cpu_enable_async_dispatch` is False: a call
-    of a program returns when that has run. Nothing changes on GPUs and TPUs, nor where another malloc than glibc's has
-    been put in its place. Programs called by other threads than the first gain less.
+    system at every step, and gives back after it. Kept, the steps of six networks take a tenth to a third less
+    time (docs/benchmark-report.md); those with lax's convolutions gain as well. In return the process stays as large as
+    it has ever been. Two settings of the whole process are changed, for good: malloc neither maps large blocks by
+    themselves nor returns any (glibc's `mallopt`), and `jax_cpu_enable_async_dispatch` is False: a call of a program
+    returns when that has run. Nothing changes on GPUs and TPUs, nor where another malloc than glibc's has been put in
+    its place. Programs called by other threads than the first gain less.
 
     Raises:
       RuntimeError: if JAX has started its devices already, as the first array does, or without glibc: on other
         systems than Linux, and on some Linuxes.
-
-    >>> import jaxconv
-    >>> jaxconv.keep_memory()  # doctest: +SKIP
     """
     if platform.libc_ver()[0] != "glibc":
         raise RuntimeError("keep_memory is about glibc's malloc, which this process does not have")
