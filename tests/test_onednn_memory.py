@@ -18,13 +18,16 @@ LARGE = {
     "groups": ((16, 64, 64, 128), (3, 3, 4, 128), 32),
     "odd groups": ((16, 64, 64, 60), (3, 3, 5, 84), 12),
 }
+# Weight gradients of groups are left to others.
+CASES = [
+    (layer, role) for layer in LARGE for role in ("forward", "weights") if role == "forward" or "groups" not in layer
+]
 FOR_THREADS = 2**21  # bytes of their stacks, and of oneDNN's buffers for each, which are not estimated
 
 
 @needs_onednn
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the system does not tell")
-@pytest.mark.parametrize("role", ["forward", "weights"])
-@pytest.mark.parametrize("layer", LARGE)
+@pytest.mark.parametrize("layer, role", CASES)
 def test_memory_as_the_system_sees_it(layer, role):
     """What oneDNN allocates the compiler does not count: the peak of a process beside operands and result.
 
@@ -55,5 +58,5 @@ out = compiled(*operands).block_until_ready()
 print(row.algorithm, row.workspace, peak_bytes() - before - out.nbytes)
 """
     used, estimate, peak = run(code, MALLOC_MMAP_THRESHOLD_=str(2**16)).split()
-    assert (used == "onednn") == (role == "forward" or "groups" not in layer)
-    assert used == "xla" or int(peak) - FOR_THREADS <= int(estimate) <= MAX_WORKSPACE_BYTES
+    assert used == "onednn"
+    assert int(peak) - FOR_THREADS <= int(estimate) <= MAX_WORKSPACE_BYTES
