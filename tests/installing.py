@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from counting import recorded
 from jax import lax
 
 import jaxconv
@@ -25,15 +26,7 @@ def clean():
 @pytest.fixture
 def ran(monkeypatch):
     """The algorithms in the order in which convolutions were lowered by them; "xla" is lax's own and not among them."""
-    names = []
-    for name, algorithm in ALGORITHMS.items():
-
-        def convolve(*operands, name=name, algorithm=algorithm):
-            names.append(name)
-            return algorithm.convolve(*operands)
-
-        monkeypatch.setitem(ALGORITHMS, name, algorithm._replace(convolve=convolve))
-    return names
+    return recorded(monkeypatch)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from counting import recorded
 
 import jaxconv
 from jaxconv._machine import conditions
@@ -30,14 +31,7 @@ def plan_of(algorithm, *shapes, **more):
 def ran(f, *args):
     """The algorithms that lowering `f` ran."""
     with pytest.MonkeyPatch.context() as patch:
-        names = []
-        for name, algorithm in jaxconv.ALGORITHMS.items():
-
-            def convolve(*operands, name=name, algorithm=algorithm):
-                names.append(name)
-                return algorithm.convolve(*operands)
-
-            patch.setitem(jaxconv.ALGORITHMS, name, algorithm._replace(convolve=convolve))
+        names = recorded(patch)
         jax.jit(lambda *args: f(*args)).lower(*args)
     return names or ["xla"]
 
