@@ -59,8 +59,12 @@ def measure(model: Model, contestants: list[str], settings: Settings, device: De
         start = Path(folder) / "start.npz"
         save(start, model, settings.batch)
         try:
-            what = {"model": model._asdict(), "start": str(start), "platform": device.platform}
-            what["keep_memory"] = settings.keep_memory
+            what = {
+                "model": model._asdict(),
+                "start": str(start),
+                "platform": device.platform,
+                "keep_memory": settings.keep_memory,
+            }
             entries = {name: _prepare(name, worker, what) for name, worker in workers.items()}
             samples: dict[str, dict[str, list[float]]] = {name: {} for name in contestants}
             for turn in range(settings.rounds):
