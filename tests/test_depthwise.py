@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from jaxconv._algorithms import _runs, depthwise, dual, looped, written_out
+from jaxconv._cut import choose_summands, needed, summed
 from jaxconv._parameters import geometry_of
 from jaxconv._phases import axis_phases
-from jaxconv._summands import choose_summands, needed, summed
 from jaxconv.testing import Problem, problems
 
 WHOLE = SimpleNamespace(ALGORITHM=dual.WHOLE)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from marks import needs_onednn
-from onednn_calls import NHWC, run
+from onednn_calls import CHANNELS_LAST, run
 
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 
@@ -17,6 +17,7 @@ LARGE = {
     "depthwise": ((16, 64, 64, 144), (7, 7, 1, 144), 144),
     "groups": ((16, 64, 64, 128), (3, 3, 4, 128), 32),
     "odd groups": ((16, 64, 64, 60), (3, 3, 5, 84), 12),
+    "planes": ((1, 4, 64, 64, 128), (3, 3, 3, 128, 32), 1),
 }
 # Weight gradients of groups are left to others.
 CASES = [
@@ -33,20 +34,22 @@ def test_memory_as_the_system_sees_it(layer, role):
 
     Without what the C library keeps of freed memory, for each thread anew: there each array is the system's own.
     """
+    numbers = CHANNELS_LAST[len(LARGE[layer][0])]
     code = f"""
 import jax, jax.numpy as jnp, jaxconv
 from jaxconv._bench.memory import peak_bytes, start_over
 shape, taps, groups = {LARGE[layer]!r}
+strides = (1,) * (len(shape) - 2)
 def f(x, w):
     return jaxconv.conv_general_dilated(
-        x, w, (1, 1), "SAME", dimension_numbers={NHWC!r}, feature_group_count=groups, algorithm="onednn")
+        x, w, strides, "SAME", dimension_numbers={numbers!r}, feature_group_count=groups, algorithm="onednn")
 x, w = jnp.ones(shape), jnp.ones(taps)
 operands = x, w
 if {role!r} == "weights":
     y = jax.eval_shape(f, x, w)
     operands = x, jnp.ones(y.shape)
     f = jaxconv.accelerate(lambda x, y: jax.linear_transpose(lambda w: jax.lax.conv_general_dilated(
-        x, w, (1, 1), "SAME", dimension_numbers={NHWC!r}, feature_group_count=groups), w)(y)[0], algorithm="onednn")
+        x, w, strides, "SAME", dimension_numbers={numbers!r}, feature_group_count=groups), w)(y)[0], algorithm="onednn")
 f = jax.jit(f)
 small = [a[:1] for a in operands] if {role!r} == "weights" else [x[:1], w]
 f(*small).block_until_ready()  # oneDNN's own code, and its threads

@@ -1,5 +1,6 @@
 """Weight gradients by oneDNN, in one part and in several."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,9 @@ from marks import needs_onednn
 from onednn_calls import CHANNELS_LAST, NHWC
 
 import jaxconv
-from jaxconv._algorithms import _onednn_call
+from jaxconv._algorithms import ALGORITHMS, _onednn_call
+from jaxconv._parameters import geometry_of
+from jaxconv.testing import Problem
 
 # name: shapes of lhs and of the taps whose gradient is taken, and arguments
 WEIGHTS = {
@@ -70,6 +73,35 @@ def test_weight_gradients(name, dtype, parts):
     want = gradient(*(jnp.asarray(x, "float64") for x in (lhs, cotangent)))
     np.testing.assert_allclose(f(lhs, cotangent), want, *((1e-5, 1e-4) if dtype == "float32" else (2e-2, 0.2)))
     assert f(lhs, cotangent).dtype == dtype
+
+
+OF_MANY_INPUTS = {
+    "gradient": Problem(
+        (3, 11, 10, 40), (3, 9, 8, 5), (1, 1), ((0, 0), (0, 0)), dimension_numbers=("CHWN", "IHWO", "HWNC")
+    ),
+    "usual": Problem((40, 3, 11, 10), (5, 3, 9, 8), (1, 1), ((0, 0), (0, 0))),
+    "planes": Problem(
+        (2, 3, 7, 6, 33), (2, 3, 7, 6, 4), (1,) * 3, ((1, 1),) * 3, dimension_numbers=("CDHWN", "IDHWO", "DHWNC")
+    ),
+    "planes, usual": Problem((33, 2, 3, 7, 6), (4, 2, 3, 7, 6), (1,) * 3, ((1, 1),) * 3),
+}
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype, result", [("float32", None), ("bfloat16", None), ("bfloat16", "float32")])
+@pytest.mark.parametrize("problem", OF_MANY_INPUTS.values(), ids=OF_MANY_INPUTS)
+def test_of_some_inputs_at_a_time(problem, dtype, result):
+    """Where even the least part of the sum for all of them takes too much."""
+    problem = replace(problem, dtype=dtype, preferred_element_type=result)
+    lhs, rhs = problem.operands()
+    geometry, onednn = geometry_of(lhs, rhs, **problem.arguments), ALGORITHMS["onednn"]
+    bound = onednn.workspace(geometry)
+    while onednn.turns(geometry, bound) <= geometry.in_channels * geometry.kernel[0]:
+        bound = bound * 7 // 8
+    assert not onednn.unsupported(geometry, bound)
+    f = jax.jit(lambda lhs, rhs: onednn.convolve(lhs, rhs, geometry, bound))
+    assert "stablehlo.convolution" not in f.lower(lhs, rhs).as_text()
+    assert not problem.violation(f(lhs, rhs), lhs, rhs)
 
 
 @needs_onednn

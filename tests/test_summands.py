@@ -10,9 +10,9 @@ import pytest
 from jaxconv import ALGORITHMS
 from jaxconv._algorithm import MAX_WORKSPACE_BYTES
 from jaxconv._algorithms import onednn
+from jaxconv._cut import Cut, choose_summands, summed
 from jaxconv._geometry import Geometry
 from jaxconv._parameters import geometry_of
-from jaxconv._summands import Cut, choose_summands, summed
 from jaxconv.testing import Problem, oracle
 
 # The weight gradient of a 1-D layer: 8 images, 4092 positions.
@@ -57,6 +57,26 @@ def test_what_fits_in_no_way():
     assert choose_summands(GEOMETRY, products, 0, Cut(("rows", "channels"), cached=up_to(10))) is None
 
 
+def of_images(geometry: Geometry) -> int:
+    """As if each image took as much as a hundred products, and these much more than results."""
+    return geometry.batch * (100 + products(geometry)) * 10**4
+
+
+@pytest.mark.parametrize(
+    ("most", "images", "channels", "rows"),
+    [
+        (64 * 101 * 10**4, 64, 1, 1),  # of all images the least part that there is
+        (64 * 101 * 10**4 - 1, 1, 8, 682),  # with fewer products the hundred would count more
+        (2 * 102 * 10**4, 1, 8, 12),
+    ],
+)
+def test_images_are_apart_where_no_part_of_the_sum_for_all_fits(most, images, channels, rows):
+    cut = Cut(("rows", "channels"), apart=True)
+    part = choose_summands(GEOMETRY, of_images, most, cut)
+    assert part is not None and (part.batch, part.in_channels, part.kernel) == (images, channels, (rows,))
+    assert (choose_summands(GEOMETRY, of_images, most, cut._replace(apart=False)) is None) == (images < 64)
+
+
 @pytest.mark.parametrize("algorithm", ["polyphase", "kn2row"])
 @pytest.mark.parametrize("up, spread", [(1, 1), (1, 2), (2, 1), (3, 1), (2, 2), (3, 2), (2, 3)])
 def test_windows_of_a_dilated_input(algorithm, up, spread):
@@ -95,7 +115,7 @@ def test_onednn_goes_through_taps_that_stay_in_the_cache():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("algorithm, up", [("polyphase", 2), ("kn2row", 2), ("strips", 1)])
+@pytest.mark.parametrize("algorithm, up", [("polyphase", 2), ("kn2row", 2), ("strips", 1), ("winograd2", 1)])
 def test_a_sum_in_parts_is_rounded_once(algorithm, up, dtype):
     """Of magnitudes, by half an eps: a sum of parts that are rounded themselves is off by more."""
     taps = 9 * up - up + 1

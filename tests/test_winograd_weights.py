@@ -74,13 +74,15 @@ EXAMPLE = Problem((6, 8, 7, 4), (6, 8, 7, 5), (1, 1), ((1, 1), (1, 1)), dimensio
 
 
 @pytest.mark.parametrize("name", TILES)
-@pytest.mark.parametrize("parts", ["images", "rows"])
-def test_it_is_cut_by_images_and_rows(name, parts):
+@pytest.mark.parametrize("parts", ["images", "rows", "inputs"])
+def test_it_is_cut_by_images_rows_and_inputs(name, parts):
     problem = replace(EXAMPLE, dtype="float64")
     geometry = geometry_of(*problem.operands(), **problem.arguments)
     whole, bound = ALGORITHMS[name].workspace(geometry), 2**24
-    wanted = range(2, geometry.in_channels + 1) if parts == "images" else range(geometry.in_channels + 1, 99)
-    while ALGORITHMS[name].turns(geometry, bound) not in wanted:
+    by_images = geometry.in_channels
+    by_rows = by_images * geometry.kernel[0]
+    least, most = {"images": (1, by_images), "rows": (by_images, by_rows), "inputs": (by_rows, 10**6)}[parts]
+    while not least < ALGORITHMS[name].turns(geometry, bound) <= most:
         bound = min(bound, whole) * 7 // 8
         assert bound > 100, "no bound cuts it so"
     out, lhs, rhs = run(ALGORITHMS[name], problem, bound)
@@ -157,8 +159,9 @@ def test_images_that_are_left_out_are_found(monkeypatch):
     problem = replace(EXAMPLE, dtype="float64")
     geometry = geometry_of(*problem.operands(), **problem.arguments)
     bound = ALGORITHMS["winograd2"].workspace(geometry) // 2
+    first = 0, 0, 0
     monkeypatch.setattr(
-        "jaxconv._summands.for_each_block", lambda shape, read, body, carry: body((0, 0), read((0, 0)), carry)
+        "jaxconv._summands.for_each_block", lambda shape, read, body, carry: body(first, read(first), carry)
     )
     out, lhs, rhs = run(ALGORITHMS["winograd2"], problem, bound)
     assert problem.violation(out, lhs, rhs, ERROR_FACTOR["winograd2"], normwise=True)

@@ -29,12 +29,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._algorithm import Algorithm
+from .._cut import Cut, results
 from .._geometry import Geometry, ceil_div
-from .._summands import Cut, added_up, results
+from .._summands import added_up
 from ._bilinear import along, transformed
 from ._toom_cook import TAPS, transforms
 
-CUT = Cut(ahead=True)
+CUT = Cut(ahead=True, apart=True)
 
 
 def fast_axes(g: Geometry) -> list[int]:

@@ -24,8 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._algorithm import MAX_WORKSPACE_BYTES, bounded, once
+from .._cut import Cut
 from .._geometry import Geometry, ceil_div, dilated
-from .._summands import Compute, Cut, in_summands, of_summands
+from .._summands import Compute, in_summands, of_summands
 from ._positions import plan, positions
 from ._runs import MAX_RUNS, MAX_TERMS
 

@@ -21,8 +21,9 @@ from jax import lax
 
 from .._algorithm import either
 from .._chunks import Kernel, chunked
+from .._cut import Cut
 from .._geometry import Geometry, dilated
-from .._summands import Cut, added_up
+from .._summands import added_up
 
 LETTERS = "xyzuvw"  # of spatial axes, in sums of products
 MAX_PRODUCTS = 32  # written out one after the other

@@ -30,9 +30,10 @@ from jax import lax
 
 from .._algorithm import either
 from .._chunks import Kernel, chunked, in_canonical_order
+from .._cut import Cut, results
 from .._geometry import Geometry, ceil_div, with_axis, without_axis
 from .._layout import channels_last
-from .._summands import Cut, added_up, results
+from .._summands import added_up
 from . import _onednn
 from ._onednn_call import bytes_of_pairs
 
@@ -164,7 +165,7 @@ def cached(geometry: Geometry) -> bool:
     return prod(geometry.rhs_layout.shape) * jnp.dtype(geometry.dtype).itemsize <= CACHED_BYTES
 
 
-BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cached=cached)
+BY_ROWS = Cut(("rows", "channels"), MAX_CHANNELS, cached=cached, apart=True)
 DENSE = either(
     lambda geometry: geometry.ndim == _onednn.MAX_RANK,
     yes=added_up(compute_planes, workspace_of_parts, refuses_planes, BY_ROWS._replace(max_rows=1)),

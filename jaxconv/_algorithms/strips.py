@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._cut import Cut, results
 from .._geometry import Geometry, dilated
 from .._layout import channels_last
-from .._summands import Cut, added_up, results
+from .._summands import added_up
 from . import _onednn, slabs, xla
 from ._onednn_call import bytes_of_pairs
 from .im2col import FUSED_SLICES
