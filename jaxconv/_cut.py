@@ -69,21 +69,27 @@ def summed(geometry: Geometry, channels: int, rows: int, images: int | None = No
     )
 
 
+def sizes(geometry: Geometry, cut: Cut) -> dict[str, list[int]]:
+    """How many rows and channels equal parts of the sum may have, from the largest; first what is cut last."""
+    g = geometry
+    found = {"rows": [g.kernel[0] if g.ndim else 1], "channels": [g.in_channels]}
+    found |= {name: divisors(found[name][0]) for name in cut.along}
+    for name, most in (("channels", cut.max_channels), ("rows", cut.max_rows)):
+        found[name] = [size for size in found[name] if not most or size <= most]
+    return {name: found[name] for name in [*reversed(cut.along), *found]}
+
+
 def divisions(geometry: Geometry, cut: Cut, images: int | None = None) -> Iterator[Geometry]:
     """The ways to cut the sum, for so many images or all, into equal parts, larger ones first."""
-    g = geometry
-    sizes = {"rows": [g.kernel[0] if g.ndim else 1], "channels": [g.in_channels]}
-    sizes |= {name: divisors(sizes[name][0]) for name in cut.along}
-    for name, most in (("channels", cut.max_channels), ("rows", cut.max_rows)):
-        sizes[name] = [size for size in sizes[name] if not most or size <= most]
-    order = [*dict.fromkeys([*reversed(cut.along), *sizes])]
-    for parts in product(*(sizes[name] for name in order)):
-        yield summed(g, **dict(zip(order, parts, strict=True)), images=images)
+    by_name = sizes(geometry, cut)
+    for parts in product(*by_name.values()):
+        yield summed(geometry, **dict(zip(by_name, parts, strict=True)), images=images)
 
 
 def smallest(geometry: Geometry, cut: Cut) -> Geometry:
     """The least part that there is."""
-    return [*divisions(geometry, cut, 1 if cut.apart else None)][-1]
+    least = {name: of[-1] for name, of in sizes(geometry, cut).items()}
+    return summed(geometry, **least, images=1 if cut.apart else None)
 
 
 def count(geometry: Geometry, part: Geometry) -> int:
@@ -128,6 +134,11 @@ def choose_summands(geometry: Geometry, workspace: Workspace, max_bytes: int, cu
         return largest
     apart = chain.from_iterable(map(fitting, divisors(geometry.batch)[1:])) if cut.apart else iter(())
     return min(apart, key=lambda some: bytes_of(some) * count(geometry, some), default=None)
+
+
+def chosen_or_smallest(geometry: Geometry, workspace: Workspace, max_bytes: int, cut: Cut) -> Geometry:
+    """The part that is chosen, or where none fits the least that there is."""
+    return choose_summands(geometry, workspace, max_bytes, cut) or smallest(geometry, cut)
 
 
 def results(geometry: Geometry) -> int:

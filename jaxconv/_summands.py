@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
 from ._chunks import part, whole
-from ._cut import CUT, Cut, Workspace, choose_summands, count, needed, smallest
+from ._cut import CUT, Cut, Workspace, chosen_or_smallest, count, needed
 from ._geometry import Geometry, ceil_div
 from ._tiling import for_each, for_each_block, read_window
 
@@ -29,7 +29,7 @@ def in_summands(
     `compute(lhs [N, *S, G, C], rhs [*K, C, G, O], geometry) -> [N, *S', G, O]` for a part of the sum.
     """
     g, taps = geometry, geometry.kernel[0] if geometry.ndim else 1
-    small = choose_summands(g, workspace, max_bytes, cut) or smallest(g, cut)
+    small = chosen_or_smallest(g, workspace, max_bytes, cut)
     small = part(small, whole(small))
     images, channels, rows = small.batch, small.in_channels, small.kernel[0] if g.ndim else 1
     if (images, rows, channels) == (g.batch, taps, g.in_channels):
@@ -109,13 +109,10 @@ def of_summands(
 ) -> Algorithm:
     """The same with another way to go through the parts of the sum, that are cut as `cut` says."""
 
-    def chosen(geometry: Geometry, max_workspace_bytes: int) -> Geometry:
-        return choose_summands(geometry, workspace, max_workspace_bytes, cut) or smallest(geometry, cut)
-
     def estimate(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-        return needed(geometry, chosen(geometry, max_workspace_bytes), workspace, cut)
+        return needed(geometry, chosen_or_smallest(geometry, workspace, max_workspace_bytes, cut), workspace, cut)
 
     def turns(geometry: Geometry, max_workspace_bytes: int = MAX_WORKSPACE_BYTES) -> int:
-        return count(geometry, chosen(geometry, max_workspace_bytes))
+        return count(geometry, chosen_or_smallest(geometry, workspace, max_workspace_bytes, cut))
 
     return bounded(convolve, estimate, turns, refuses)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bounds import bound_for
 from jax import lax
 from marks import needs_onednn
 from onednn_calls import CHANNELS_LAST, NHWC
@@ -95,9 +96,7 @@ def test_of_some_inputs_at_a_time(problem, dtype, result):
     problem = replace(problem, dtype=dtype, preferred_element_type=result)
     lhs, rhs = problem.operands()
     geometry, onednn = geometry_of(lhs, rhs, **problem.arguments), ALGORITHMS["onednn"]
-    bound = onednn.workspace(geometry)
-    while onednn.turns(geometry, bound) <= geometry.in_channels * geometry.kernel[0]:
-        bound = bound * 7 // 8
+    bound = bound_for(onednn, geometry, geometry.in_channels * geometry.kernel[0])
     assert not onednn.unsupported(geometry, bound)
     f = jax.jit(lambda lhs, rhs: onednn.convolve(lhs, rhs, geometry, bound))
     assert "stablehlo.convolution" not in f.lower(lhs, rhs).as_text()

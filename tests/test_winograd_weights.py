@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from bounds import bound_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,14 +79,10 @@ EXAMPLE = Problem((6, 8, 7, 4), (6, 8, 7, 5), (1, 1), ((1, 1), (1, 1)), dimensio
 def test_it_is_cut_by_images_rows_and_inputs(name, parts):
     problem = replace(EXAMPLE, dtype="float64")
     geometry = geometry_of(*problem.operands(), **problem.arguments)
-    whole, bound = ALGORITHMS[name].workspace(geometry), 2**24
     by_images = geometry.in_channels
     by_rows = by_images * geometry.kernel[0]
-    least, most = {"images": (1, by_images), "rows": (by_images, by_rows), "inputs": (by_rows, 10**6)}[parts]
-    while not least < ALGORITHMS[name].turns(geometry, bound) <= most:
-        bound = min(bound, whole) * 7 // 8
-        assert bound > 100, "no bound cuts it so"
-    out, lhs, rhs = run(ALGORITHMS[name], problem, bound)
+    limits = {"images": (1, by_images), "rows": (by_images, by_rows), "inputs": (by_rows,)}[parts]
+    out, lhs, rhs = run(ALGORITHMS[name], problem, bound_for(ALGORITHMS[name], geometry, *limits))
     assert not problem.violation(out, lhs, rhs, ERROR_FACTOR[name], normwise=True)
 
 
