@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ._algorithm import MAX_WORKSPACE_BYTES, Algorithm, bounded, nothing
-from ._chunks import part, whole
+from ._chunk import part, whole
 from ._cut import CUT, Cut, Workspace, chosen_or_smallest, count, needed
 from ._geometry import Geometry, ceil_div
 from ._tiling import for_each, for_each_block, read_window

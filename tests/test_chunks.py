@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from jaxconv._accuracy import ERROR_FACTOR
 from jaxconv._algorithms import looped, winograd
-from jaxconv._chunks import choose_chunk, chunked, needed, whole
+from jaxconv._chunk import choose_chunk, needed, whole
+from jaxconv._chunks import chunked
 from jaxconv._parameters import geometry_of
 from jaxconv.testing import Problem, problems
 
@@ -41,17 +42,18 @@ def test_values_do_not_depend_on_the_chunks(name, data, bound):
 
 
 def nhwc(lhs_shape, rhs_shape, padding: Any = "SAME"):
-    return Problem(lhs_shape, rhs_shape, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    numbers = {4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}[len(lhs_shape)]
+    return Problem(lhs_shape, rhs_shape, (1,) * (len(lhs_shape) - 2), padding, dimension_numbers=numbers)
 
 
-# What is cut of images, rows and outputs, and the bound that makes it so.
+# What is cut of images, rows, columns and outputs, and the bound that makes it so.
 KINDS = {
-    "nothing": (nhwc((5, 9, 8, 3), (3, 3, 3, 7)), 10**6, (False, False, False)),
-    "images": (nhwc((5, 9, 8, 3), (3, 3, 3, 7)), None, (True, False, False)),
-    "rows": (nhwc((1, 37, 8, 3), (3, 3, 3, 7), ((2, 1), (0, 2))), None, (False, True, False)),
-    "outputs": (nhwc((1, 1, 64, 1), (3, 3, 1, 37)), None, (False, False, True)),
-    "all": (nhwc((3, 13, 8, 6), (3, 3, 6, 37)), 500, (True, True, True)),
-    "rows, cropped": (nhwc((1, 37, 8, 3), (3, 3, 3, 7), ((-3, 2), (1, -2))), None, (False, True, False)),
+    "nothing": (nhwc((5, 9, 8, 3), (3, 3, 3, 7)), 10**6, (False, False, False, False)),
+    "images": (nhwc((5, 9, 8, 3), (3, 3, 3, 7)), None, (True, False, False, False)),
+    "rows": (nhwc((1, 37, 8, 3), (3, 3, 3, 7), ((2, 1), (0, 2))), None, (False, True, False, False)),
+    "outputs": (nhwc((1, 1, 64, 1), (3, 3, 1, 37)), None, (False, False, False, True)),
+    "all": (nhwc((3, 13, 8, 6), (3, 3, 6, 37)), 500, (True, True, False, True)),
+    "rows, cropped": (nhwc((1, 37, 8, 3), (3, 3, 3, 7), ((-3, 2), (1, -2))), None, (False, True, False, False)),
 }
 
 
@@ -89,6 +91,28 @@ def test_what_is_cropped_takes_no_part():
         for bound in (10**6, 100):
             out = algorithm.convolve(lhs, rhs, geometry, bound)
             np.testing.assert_allclose(out, np.full((1, 1, 5), 3.0), 1e-12)
+
+
+VOLUMES = {
+    "rows and columns": (nhwc((1, 11, 14, 5, 3), (3, 3, 3, 3, 4)), (False, True, True, False)),
+    "columns": (nhwc((1, 1, 29, 5, 3), (1, 3, 3, 3, 4), ((0, 0), (1, 0), (0, 2))), (False, False, True, False)),
+    "columns, cropped": (
+        nhwc((1, 1, 29, 6, 3), (1, 3, 1, 3, 4), ((0, 0), (-2, -1), (1, 0))),
+        (False, False, True, False),
+    ),
+    "all": (nhwc((3, 9, 12, 4, 6), (3, 3, 3, 6, 37)), (True, True, True, True)),
+}
+
+
+@pytest.mark.parametrize("problem, kinds", VOLUMES.values(), ids=VOLUMES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_planes_of_volumes_are_cut_by_winograd_alone(problem, kinds, dtype):
+    problem = replace(problem, dtype=dtype)
+    geometry = geometry_of(*problem.operands(), **problem.arguments)
+    bound = bound_for(geometry, winograd.KERNELS[2], kinds)
+    assert bound, "no bound cuts just these"
+    assert not violation("winograd2", problem, bound)
+    assert not bound_for(geometry, looped.KERNEL, kinds)
 
 
 @pytest.mark.parametrize("matrix", range(3))

@@ -11,7 +11,7 @@ from marks import on_cpu
 import jaxconv
 from jaxconv._accuracy import ERROR_FACTOR, error_bound
 from jaxconv._algorithms import ALGORITHMS, _overlap, fft
-from jaxconv._chunks import needed, part, whole
+from jaxconv._chunk import needed, part, whole
 from jaxconv._geometry import dilated
 from jaxconv._measure import workspace_bytes
 from jaxconv._parameters import geometry_of

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._geometry import Geometry
 from . import _runs, written_out
 

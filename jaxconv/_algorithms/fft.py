@@ -26,7 +26,8 @@ import numpy as np
 from jax import lax
 
 from .._algorithm import MAX_WORKSPACE_BYTES
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._geometry import Geometry
 from .._phases import axis_phases, meets_input
 from .._transforms import backward, forward

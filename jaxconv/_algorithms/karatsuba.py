@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, chunked, part, whole
+from .._chunk import Kernel, part, whole
+from .._chunks import chunked
 from .._geometry import Geometry, ceil_div
 from . import _onednn
 from ._bilinear import along, interleaved, transformed

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._algorithm import either
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._cut import Cut
 from .._geometry import Geometry, dilated
 from .._summands import added_up

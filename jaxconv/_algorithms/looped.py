@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._geometry import Geometry
 from .._layout import of_bits, to_slice
 from .._phases import Phase, axis_phases, interleave, phase_outputs, too_many

@@ -29,7 +29,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._algorithm import either
-from .._chunks import Kernel, chunked, in_canonical_order
+from .._chunk import Kernel, in_canonical_order
+from .._chunks import chunked
 from .._cut import Cut, results
 from .._geometry import Geometry, ceil_div, with_axis, without_axis
 from .._layout import channels_last

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from .._algorithm import MAX_WORKSPACE_BYTES, either
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._geometry import Geometry
 from .._summands import added_up
 from . import im2col, xla

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from .._algorithm import either
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._geometry import Geometry, dilated
 from .._phases import Phase, axis_phases, interleave, phase_outputs, too_many
 from .._summands import added_up

@@ -25,7 +25,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._algorithm import either
-from .._chunks import Kernel, chunked
+from .._chunk import Kernel
+from .._chunks import chunked
 from .._geometry import Geometry, ceil_div
 from . import _winograd_weights
 from ._bilinear import along, interleaved, transformed
@@ -104,7 +105,7 @@ def kernel(outputs: int) -> Kernel:
         stops = (g.batch, *g.out_spatial, g.groups, g.out_channels)
         return lax.slice(out, (0,) * out.ndim, stops)
 
-    return Kernel(compute, workspace, prepare)
+    return Kernel(compute, workspace, prepare, by_columns=True)
 
 
 def has_taps(geometry: Geometry) -> bool:
