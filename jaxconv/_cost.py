@@ -79,11 +79,10 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "groups": log(g.groups),
         "depthwise": float(g.groups > 1 and g.in_channels == g.out_channels == 1),
         "columns": log(columns),
-        "columns over 64": log(max(columns, 64)),
         "products": log(max(g.macs, 2**20)),  # what is below is all overhead
+        "products over 2**25": log(max(g.macs, 2**25)),  # what is above takes time by their number
         "products by element": log(max(g.macs / elements, 1)),
         "strided": float(set(g.strides) - {1} != set()),
-        "dilated": float(set(g.rhs_dilation) - {1} != set()),
         "dilation": log(max(g.rhs_dilation, default=1)),
         "up": log(prod(g.lhs_dilation)),
         "unpadded": float(not padded),
@@ -92,6 +91,7 @@ def features(name: str, geometry: Geometry, threads: int) -> dict[str, float]:
         "one tap": float(prod(g.kernel) == 1 and set(g.rhs_dilation) <= {1}),  # with dilations XLA has no such code
         "one axis": float(g.ndim == 1),
         "three axes": float(g.ndim == 3),
+        "three axes, products over 2**30": float(g.ndim == 3) * log(max(g.macs, 2**30) / 2**30),
         "taps past inputs": float(any(map(gt, g.kernel, g.spatial))),  # XLA's tiled convolutions do without such
         "lhs turned": float(not g.lhs_layout.is_canonical),
         "rhs turned": float(not g.rhs_layout.is_canonical),
