@@ -33,8 +33,8 @@ def keep_memory() -> None:
         jaxconv.keep_memory()
 
     What a training step needs between its forward and its backward pass is one large block, which glibc takes from the
-    system at every step, and gives back after it. Kept, the steps of five of six networks take 17 to 44 % less time
-    (docs/benchmark-report.md); with lax's convolutions four of them gain as well. In return the process stays as large
+    system at every step, and gives back after it. Kept, the steps of six networks take 11 to 63 % less time
+    (docs/benchmark-report.md); with lax's convolutions five of them gain as well. In return the process stays as large
     as it has ever been, and may grow somewhat where arrays of many sizes come and go. Two settings of the whole process
     are changed, for good: malloc neither maps large blocks by themselves nor returns any (glibc's `mallopt`), and
     `jax_cpu_enable_async_dispatch` is False: a call of a program returns when that has run. Nothing changes on GPUs and
