@@ -36,6 +36,11 @@ def test_it_is_asked_for_on_cpus_alone(platform):
     assert ("LayoutConstraint" in lowered.as_text()) == (platform == "cpu")
 
 
+def test_outside_of_a_program_it_is_the_same_array():
+    array = jax.numpy.asarray(IMAGE)
+    assert in_order(array) is array
+
+
 def test_exported_programs_do_without():
     exported = jax.export.export(jax.jit(by_winograd))(IMAGE, KERNEL)
     assert "LayoutConstraint" not in str(exported.mlir_module())
